@@ -66,8 +66,8 @@ The keys file, octets in hex (docs/decode.md says more):
                      \"spi_of_responder_traffic\": \"2df80f39\", \"encryption responder key\": \"…\" } ] }
 Beside a cipher that is no AEAD go \"Sk_ai\" and \"Sk_ar\", \"integrity initiator key\" and \"integrity responder key\".
 
-Exit codes: 0 fine, also where keys are missing; 1 something does not open although the keys name its SA, or the capture cannot
-be read to its end; 2 the keys file is wrong (file:line:column: what was expected)";
+Exit codes: 0 fine, also where keys are missing; 1 something does not open although the keys name its SA, the capture cannot be
+read to its end, or what it says cannot be written; 2 the keys file is wrong (file:line:column: what was expected)";
 
 /// An IKEv2/IPsec gateway (RFC 7296, RFC 4301, RFC 4303).
 #[derive(Debug, Parser)]
@@ -164,14 +164,15 @@ pub(crate) enum Command {
         /// One JSON object instead of text
         #[arg(long)]
         json: bool,
-        /// In the words of another program: `spd` as `setkey -DP` has it, `sa` as `setkey -D`
+        /// In the words of another program: `spd` as `setkey -DP` has it, `sa` as `setkey -D`, `ike` as `racoonctl -ll show-sa
+        /// isakmp`
         #[arg(long, conflicts_with = "json", requires = "what")]
         format: Option<Format>,
     },
     /// Tell what a capture (pcap, pcapng) says: each IKE message with its payloads, each ESP packet with what is in it
     #[command(after_help = DECODE)]
     Decode {
-        /// The capture
+        /// The capture; `-` is standard input
         file: PathBuf,
         /// The keys of its SAs, as JSON; without them only what is in clear is told
         #[arg(long, value_name = "FILE")]
@@ -228,6 +229,8 @@ pub(crate) enum What {
 pub(crate) enum Format {
     /// Those of setkey(8)
     Setkey,
+    /// Those of racoonctl(8)
+    Racoonctl,
 }
 
 fn wait(text: &str) -> Result<Duration, String> {
@@ -274,9 +277,11 @@ mod tests {
             "show spd --json",
             "show sa",
             "show ike",
+            "show ike --format racoonctl",
             "show accounts --json",
             "decode f",
             "decode f --keys k --json",
+            "decode - --json",
         ] {
             let arguments = std::iter::once("portcullis").chain(line.split(' '));
             assert!(Cli::try_parse_from(arguments).is_ok(), "{line}");

@@ -5,6 +5,7 @@ pub(crate) mod clients;
 pub(crate) mod events;
 pub(crate) mod print;
 pub(crate) mod protocol;
+pub(crate) mod racoonctl;
 pub(crate) mod server;
 pub(crate) mod setkey;
 pub(crate) mod waiting;

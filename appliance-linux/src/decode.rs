@@ -18,19 +18,21 @@ mod tree;
 mod verdict;
 
 use std::fmt::{self, Display, Formatter};
-use std::io::{self, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::Serialize;
 
 use arrival::{Arrival, Arrivals, Found, Memory};
-use capture::{Capture, Damage};
+use capture::{Capture, Damage, Source};
 use esp::Packets;
 use ike::Messages;
 use keys::Keys;
 use tree::Node;
 use verdict::Verdict;
+
+use crate::configuration::reason;
 
 /// Why nothing was decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,21 @@ pub(crate) enum Refused {
     Keys(String),
     /// The capture cannot be read; a line that says why.
     Capture(String),
+    /// What it says cannot be written; a line that says why.
+    Output(String),
+}
+
+/// Why a capture is not told to its end.
+#[derive(Debug)]
+enum Unfinished {
+    Capture(Damage),
+    Output(io::Error),
+}
+
+impl From<Damage> for Unfinished {
+    fn from(damage: Damage) -> Self {
+        Self::Capture(damage)
+    }
 }
 
 /// What there was.
@@ -100,14 +117,20 @@ impl Display for Tally {
 }
 
 /// Tells what a capture says: indented text, or a JSON object for each packet in a line of its own. A reader that went away
-/// ends it, and is no failure of ours.
+/// ends it, and is no failure of ours. `-` is standard input.
 ///
 /// # Errors
-/// [`Refused`]; nothing was written.
+/// [`Refused`]; nothing was written, but for [`Refused::Output`].
 pub(crate) fn decode(capture: &Path, keys: Option<&Path>, json: bool, out: &mut impl Write) -> Result<Tally, Refused> {
     let keys = keys.map(Keys::load).transpose().map_err(Refused::Keys)?.unwrap_or_default();
-    let open = || Capture::open(capture);
-    tell(open, &keys, json, out).map_err(|damage| Refused::Capture(format!("{}: {damage}", capture.display())))
+    let told = Source::open(capture).map_err(Unfinished::from).and_then(|source| match &source {
+        Source::File(file) => tell(|| Capture::new(file), &keys, json, out),
+        Source::Octets(octets) => tell(|| Capture::new(Cursor::new(octets)), &keys, json, out),
+    });
+    told.map_err(|unfinished| match unfinished {
+        Unfinished::Capture(damage) => Refused::Capture(format!("{}: {damage}", capture.display())),
+        Unfinished::Output(error) => Refused::Output(format!("standard output: {}", reason(&error))),
+    })
 }
 
 fn tell<R: Read>(
@@ -115,22 +138,15 @@ fn tell<R: Read>(
     keys: &Keys,
     json: bool,
     out: &mut impl Write,
-) -> Result<Tally, Damage> {
+) -> Result<Tally, Unfinished> {
     let mut decoder = Decoder { messages: Messages::new(keys), packets: Packets::new(keys), tally: Tally::default() };
     let mut memory = Memory::default();
     Arrivals::new(open()?, &mut memory).for_each(|arrival| decoder.meet(&arrival));
     decoder.messages.settle();
-    for arrival in Arrivals::new(open()?, &mut memory) {
-        if let Some(told) = decoder.tell(&arrival)
-            && told.write(json, out).is_err()
-        {
-            return Ok(decoder.tally);
-        }
+    match decoder.tell_all(Arrivals::new(open()?, &mut memory), json, out) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Unfinished::Output(error)),
+        Ok(()) | Err(_) => Ok(decoder.tally),
     }
-    if !json {
-        let _ = write!(out, "{}", decoder.tally);
-    }
-    Ok(decoder.tally)
 }
 
 /// The SAs of a capture.
@@ -145,6 +161,21 @@ impl Decoder {
         if let Found::Ike(message) = &arrival.found {
             self.messages.meet(message);
         }
+    }
+
+    fn tell_all(
+        &mut self,
+        arrivals: impl Iterator<Item = Arrival>,
+        json: bool,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        for arrival in arrivals {
+            self.tell(&arrival).map_or(Ok(()), |told| told.write(json, out))?;
+        }
+        if !json {
+            write!(out, "{}", self.tally)?;
+        }
+        out.flush()
     }
 
     /// `None`: nothing of IPsec's.

@@ -48,7 +48,8 @@ use ask::{Trouble, trouble};
 use cli::{Cli, Command, Target};
 use control::client;
 use control::print::{Because, Databases, Table};
-use control::protocol::{Answer, Cause, Request};
+use control::protocol::{Answer, Cause, Request, Show};
+use control::racoonctl::Phase1;
 use control::setkey::{Associations, Moment, Policies};
 use daemon::Ended;
 use doctor::Grade;
@@ -81,7 +82,7 @@ fn main() -> ExitCode {
         Command::Doctor { file, json } => examine(file.path(), control, json),
         Command::Status { name, json, all } => status(&socket, name.as_deref(), json, all),
         Command::Events { json } => events(&socket, json),
-        Command::Show { what, format: Some(cli::Format::Setkey), .. } => setkey(&socket, what),
+        Command::Show { what, format: Some(format), .. } => translated(&socket, what, format),
         Command::Show { what, json, format: None } => ask(&socket, &Request::Show, json, what),
         Command::Up { target } => {
             let Target { name, timeout } = target;
@@ -170,9 +171,8 @@ fn decode(capture: &Path, keys: Option<&Path>, json: bool) -> u8 {
     let (code, told) = match decode::decode(capture, keys, json, &mut out) {
         Ok(tally) => (if tally.trouble().is_some() { FAILED } else { 0 }, tally.trouble()),
         Err(decode::Refused::Keys(told)) => (REFUSED, Some(told)),
-        Err(decode::Refused::Capture(told)) => (FAILED, Some(told)),
+        Err(decode::Refused::Capture(told) | decode::Refused::Output(told)) => (FAILED, Some(told)),
     };
-    let _ = out.flush();
     told.iter().for_each(|line| eprintln!("{line}"));
     code
 }
@@ -318,22 +318,24 @@ fn ask(socket: &Path, request: &Request, json: bool, what: Option<cli::What>) ->
     }
 }
 
-/// `portcullis show spd --format setkey`, and of `sa`.
-fn setkey(socket: &Path, what: Option<cli::What>) -> u8 {
-    let what = match what {
-        Some(what @ (cli::What::Spd | cli::What::Sa)) => what,
-        _ => {
+/// `portcullis show … --format …`.
+fn translated(socket: &Path, what: Option<cli::What>, format: cli::Format) -> u8 {
+    let put: fn(&Show, Moment) = match (what, format) {
+        (Some(cli::What::Spd), cli::Format::Setkey) => |show, moment| print(Policies(&show.spd, moment)),
+        (Some(cli::What::Sa), cli::Format::Setkey) => |show, moment| print(Associations(&show.sad, moment)),
+        (Some(cli::What::Ike), cli::Format::Racoonctl) => |show, moment| print(Phase1(&show.ike, moment)),
+        (_, cli::Format::Setkey) => {
             eprintln!("setkey has no words for this\nhint: `spd` and `sa` can be had in its format");
+            return REFUSED;
+        }
+        (_, cli::Format::Racoonctl) => {
+            eprintln!("racoonctl has no words for this\nhint: `ike` can be had in its format");
             return REFUSED;
         }
     };
     match client::call(socket, &Request::Show) {
         Ok(Answer::Show { show }) => {
-            let moment = Moment { now: SystemTime::now(), process: std::process::id() };
-            match what {
-                cli::What::Spd => print(Policies(&show.spd, moment)),
-                _ => print(Associations(&show.sad, moment)),
-            }
+            put(&show, Moment { now: SystemTime::now(), process: std::process::id() });
             0
         }
         Ok(_) => unanswered(socket, &io::ErrorKind::InvalidData.into()),

@@ -1,8 +1,9 @@
 //! `portcullis decode` on recorded sessions: what opens, what is told of it, and the exit code.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use ike_core::registry::NotifyKind;
 use ipsec_core::buf::PacketBuf;
@@ -279,6 +280,46 @@ fn a_capture_that_is_none_or_cut_off_is_told_and_exits_with_1() {
     assert_eq!((code, objects.len(), objects[23]["what"].as_str()), (1, 24, Some("broken")));
     assert_eq!(count(&objects, "IKE", Some("opened")), 9);
     assert!(err.starts_with("the capture does not end where it should"), "{err}");
+}
+
+/// What `decode` says of a capture that comes through a pipe.
+fn piped(name: &str, content: &[u8]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.args(["decode", name, "--keys"]).arg(session(GCM, "keys.json"));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(content).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_capture_may_come_through_a_pipe() {
+    let whole = fs::read(session(GCM, "pcap")).unwrap();
+    let expected = decode(&session(GCM, "pcap"), Some(&session(GCM, "keys.json")), &[]);
+    assert!(!expected.stdout.is_empty());
+    for name in ["-", "/dev/stdin"] {
+        assert_eq!(piped(name, &whole), expected);
+        let none = piped(name, b"");
+        assert_eq!(none.status.code(), Some(1));
+        assert_eq!(
+            String::from_utf8_lossy(&none.stderr),
+            format!("{name}: found less than four octets, expected a capture (pcap or pcapng)\n")
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_failure_and_a_full_disk_is_one() {
+    let run = |out: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        command.arg("decode").arg(session(GCM, "pcap")).stdout(out).stderr(Stdio::piped());
+        let output = command.spawn().unwrap().wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert_eq!(run(full.into()), (Some(1), "standard output: no space left on device\n".to_owned()));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(run(writer.into()), (Some(0), String::new()));
 }
 
 #[test]

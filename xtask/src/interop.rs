@@ -45,7 +45,7 @@ use crate::outcome::{Result, ensure};
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Option<Other>,
-    /// Scenarios whose name contains one of these words.
+    /// Scenarios with these names; a word that is no whole name means all whose name contains it.
     names: Vec<String>,
     /// Only list the scenarios; with --all also those outside the quick selection.
     #[arg(long)]
@@ -206,6 +206,11 @@ pub(crate) fn missing() -> Vec<&'static str> {
     missing
 }
 
+/// Whether a word means the scenario of this name, one of `all`: by its whole name, or, where none has that, by a part of it.
+fn means(word: &str, name: &str, all: &[String]) -> bool {
+    name == word || name.contains(word) && all.iter().all(|name| name != word)
+}
+
 /// Runs `cargo xtask interop`.
 ///
 /// # Errors
@@ -216,8 +221,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let scenario = chosen.iter().find(|scenario| scenario.name == *name);
         return runner::alone(arguments, scenario.ok_or_else(|| format!("no scenario is called {name}"))?);
     }
+    let all: Vec<String> = chosen.iter().map(|scenario| scenario.name.clone()).collect();
     chosen.retain(|scenario| {
-        let named = arguments.names.iter().any(|name| scenario.name.contains(name.as_str()));
+        let named = arguments.names.iter().any(|word| means(word, &scenario.name, &all));
         named || arguments.names.is_empty() && (arguments.all || scenario.quick)
     });
     ensure(!chosen.is_empty(), || format!("no scenario is called {}", arguments.names.join(" or ")))?;
@@ -241,5 +247,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.command {
         Some(Other::Leaks(arguments)) => sandbox::run(|| leaks::run(arguments)),
         None => runner::side_by_side(arguments, &chosen),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_name_means_one_scenario_and_a_part_of_names_all_that_have_it() {
+        let all = ["rekey", "rekey-twice", "openiked-rekey"].map(str::to_owned);
+        let meant = |word| all.iter().filter(|name| means(word, name, &all)).map(String::as_str).collect::<Vec<_>>();
+        assert_eq!(meant("rekey"), ["rekey"]);
+        assert_eq!(meant("rek"), ["rekey", "rekey-twice", "openiked-rekey"]);
+        assert_eq!(meant("rekey-"), ["rekey-twice"]);
+        assert!(meant("rekeyed").is_empty());
     }
 }

@@ -355,7 +355,7 @@ fn account(f: &mut Formatter<'_>, entry: &Entry) -> fmt::Result {
     writeln!(f, "out packets {packets_out} bytes {bytes_out}")
 }
 
-fn ike(f: &mut Formatter<'_>, ShownIke { peer, state, ike }: &ShownIke) -> fmt::Result {
+fn ike(f: &mut Formatter<'_>, ShownIke { peer, state, ike, .. }: &ShownIke) -> fmt::Result {
     let (role, nat) = (if ike.initiator { "initiator" } else { "responder" }, if ike.nat { " nat" } else { "" });
     // What is not known yet has its place all the same.
     let known = |text: &str| if text.is_empty() { "-" } else { text }.to_owned();

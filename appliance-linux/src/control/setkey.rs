@@ -17,7 +17,7 @@ pub(crate) struct Moment {
 
 impl Moment {
     /// So many seconds ago.
-    fn ago(self, seconds: u64) -> Date {
+    pub(super) fn ago(self, seconds: u64) -> Date {
         Date(self.now.checked_sub(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH))
     }
 }
@@ -146,8 +146,8 @@ impl Display for Priority {
     }
 }
 
-/// `Dec 14 16:23:15 2015`, in UTC.
-struct Date(SystemTime);
+/// `Dec 14 16:23:15 2015`, in UTC; `{:#}`: `2015-12-14 16:23:15`.
+pub(super) struct Date(SystemTime);
 
 impl Display for Date {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -163,6 +163,10 @@ impl Display for Date {
         let year = era * 400 + year + u64::from(month >= 10);
         let name = usize::try_from(month).ok().and_then(|month| MONTHS.get(month)).unwrap_or(&"");
         let (hours, minutes, seconds) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        if f.alternate() {
+            let number = (month + 2) % 12 + 1;
+            return write!(f, "{year}-{number:02}-{of_month:02} {hours:02}:{minutes:02}:{seconds:02}");
+        }
         write!(f, "{name} {of_month:2} {hours:02}:{minutes:02}:{seconds:02} {year}")
     }
 }
@@ -274,5 +278,9 @@ mod tests {
         assert_eq!(date(951_868_800), "Mar  1 00:00:00 2000");
         assert_eq!(date(4_107_542_400), "Mar  1 00:00:00 2100");
         assert_eq!(date(4_107_542_399), "Feb 28 23:59:59 2100");
+        let numbers = |seconds| format!("{:#}", Date(UNIX_EPOCH + Duration::from_secs(seconds)));
+        assert_eq!(numbers(0), "1970-01-01 00:00:00");
+        assert_eq!(numbers(951_782_400), "2000-02-29 00:00:00");
+        assert_eq!(numbers(1_450_110_195), "2015-12-14 16:23:15");
     }
 }

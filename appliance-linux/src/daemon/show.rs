@@ -71,6 +71,10 @@ impl<'d> Known<'d> {
     /// Every IKE SA, those of one peer together.
     fn ike_sas(&self) -> Vec<ShownIke> {
         let peers = self.endpoint.pad();
+        let mut children = BTreeMap::<_, usize>::new();
+        for child in self.endpoint.child_sas() {
+            *children.entry(child.ike).or_default() += 1;
+        }
         let identities = |view: &IkeView| view.peer.map(|peer| Identities::of(peer, peers)).unwrap_or_default();
         let shown = self.endpoint.ike_sas().map(|view| ShownIke {
             peer: view.peer.and_then(|id| peers.get(id)).map(|peer| peer.name.clone()),
@@ -80,6 +84,7 @@ impl<'d> Known<'d> {
                 SaState::Closing => "closing",
             }
             .to_owned(),
+            children: children.get(&view.id).copied().unwrap_or_default(),
             ike: ike_status(&view, &identities(&view), self.now),
         });
         let mut shown: Vec<_> = shown.collect();

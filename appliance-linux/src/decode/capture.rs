@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::configuration::reason;
 /// How a pcapng file begins.
 const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// As much as is kept of what is no file.
+const PIPED: u64 = 1 << 30;
 /// The blocks of pcapng that carry frames.
 const OBSOLETE_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
@@ -76,6 +79,40 @@ impl From<PcapError> for Damage {
     }
 }
 
+/// Where the octets of a capture are, for as often as they are read.
+pub(super) enum Source {
+    /// A plain file.
+    File(File),
+    /// All that came through something else, such as a pipe.
+    Octets(Vec<u8>),
+}
+
+impl Source {
+    /// Opens a file, or standard input where it is `-`. Of what is no plain file everything is read, to its end.
+    ///
+    /// # Errors
+    /// What the system says, or that it is more than can be kept.
+    pub(super) fn open(path: &Path) -> Result<Self, Damage> {
+        Self::read(path).map_err(|error| Damage::Unreadable(reason(&error)))
+    }
+
+    fn read(path: &Path) -> io::Result<Self> {
+        let mut file = match path.as_os_str() == "-" {
+            true => io::stdin().as_fd().try_clone_to_owned()?.into(),
+            false => File::open(path)?,
+        };
+        if file.metadata()?.is_file() {
+            return Ok(Self::File(file));
+        }
+        let mut octets = Vec::new();
+        file.by_ref().take(PIPED).read_to_end(&mut octets)?;
+        match file.read(&mut [0])? {
+            0 => Ok(Self::Octets(octets)),
+            _ => Err(io::Error::other("it has more than 1 GiB, for which a plain file is needed")),
+        }
+    }
+}
+
 /// An open capture; it ends after the first [`Damage`] that is an end.
 pub(super) struct Capture<R: Read> {
     reader: Option<Reader<R>>,
@@ -86,20 +123,14 @@ enum Reader<R: Read> {
     PcapNg(PcapNgReader<R>),
 }
 
-impl Capture<File> {
-    /// Opens a file.
+impl<R: Read + Seek> Capture<R> {
+    /// Begins to read, from the first octet on.
     ///
     /// # Errors
     /// What the system says, or [`Damage::NoCapture`] and [`Damage::CutOff`] for what begins as no capture does.
-    pub(super) fn open(path: &Path) -> Result<Self, Damage> {
-        File::open(path).map_err(|error| Damage::Unreadable(reason(&error))).and_then(Self::new)
-    }
-}
-
-impl<R: Read + Seek> Capture<R> {
     pub(super) fn new(mut from: R) -> Result<Self, Damage> {
         let mut first = [0; 4];
-        let begun = from.read_exact(&mut first).and_then(|()| from.rewind());
+        let begun = from.rewind().and_then(|()| from.read_exact(&mut first)).and_then(|()| from.rewind());
         let reader = match begun.map_err(PcapError::IoError).map_err(Damage::from) {
             Err(Damage::CutOff) => return Err(Damage::NoCapture("less than four octets")),
             Err(damage) => return Err(damage),

@@ -28,12 +28,14 @@ const WINDOW: usize = 16;
 
 /// The ESP SAs of a capture, as their receiver has them.
 pub(super) struct Packets {
-    sas: HashMap<Spi, Sa>,
+    /// Who receives chooses a number, so ends may have chosen the same one (RFC 4301 §4.1): keys then tell whose a packet is.
+    sas: HashMap<Spi, Vec<Sa>>,
 }
 
 struct Sa {
-    /// The suites and keys that may be its own; when one opened a packet, that one alone.
-    candidates: Vec<(Suite, Pair)>,
+    keys: Pair,
+    /// Those that it may have; when one opened a packet, that one alone.
+    suites: Vec<Suite>,
     window: Window,
     bits: [u64; WINDOW],
 }
@@ -49,13 +51,12 @@ enum Inner {
 
 impl Packets {
     pub(super) fn new(keys: &Keys) -> Self {
-        let sa = |pairs: &Vec<Pair>| {
-            let suites = || keys.esp_suites.iter().copied();
-            let candidates = pairs.iter().flat_map(|pair| suites().map(|suite| (suite, pair.clone()))).collect();
+        let sa = |keys: &Pair, suites: &[Suite]| {
             let mut bits = [0; WINDOW];
-            Sa { candidates, window: Window::new(0, &mut bits), bits }
+            Sa { keys: keys.clone(), suites: suites.to_vec(), window: Window::new(0, &mut bits), bits }
         };
-        Self { sas: keys.esp.iter().map(|(spi, pairs)| (*spi, sa(pairs))).collect() }
+        let sas = |pairs: &Vec<Pair>| pairs.iter().map(|pair| sa(pair, &keys.esp_suites)).collect();
+        Self { sas: keys.esp.iter().map(|(spi, pairs)| (*spi, sas(pairs))).collect() }
     }
 
     /// What a packet is, what is in it, and whether it opened. `ends`: where it came from and went to; `whole`: the capture has all
@@ -71,18 +72,18 @@ impl Packets {
             return (node.with("error", "it is too short, or its SPI is reserved").octets("data", packet), None);
         };
         let node = node.word("spi", format_args!("{:08x}", header.spi.get())).with("sequence", header.sequence);
-        let Some(sa) = self.sas.get_mut(&header.spi) else {
+        let Some(sas) = self.sas.get_mut(&header.spi) else {
             return (Verdict::NoKey.of(node), Some(Verdict::NoKey));
         };
         let nowhere = SocketAddr::from(([0; 4], 0));
         let (remote, local) = ends.unwrap_or((nowhere, nowhere));
-        let opened = if whole { sa.open(header, Path { local, remote }, packet) } else { Err(Failed::CutOff) };
+        let opened = if whole { open_any(sas, header, Path { local, remote }, packet) } else { Err(Failed::CutOff) };
         match opened {
-            Ok((suite, sequence, inner)) => {
+            Ok((suite, sequence, inner, order)) => {
                 let verdict = Verdict::Opened(suite);
                 let node = verdict.of(node).with("icv", "right");
                 let node = if suite.esn { node.with("extended_sequence", sequence) } else { node };
-                let node = node.with("order", sa.receive(sequence));
+                let node = node.with("order", order);
                 (node.holding([shown(&inner)]), Some(verdict))
             }
             Err(failed) => {
@@ -94,28 +95,43 @@ impl Packets {
     }
 }
 
+/// Opens a packet with the keys of whichever SA it is of, and says where it stands among those before.
+fn open_any(
+    sas: &mut [Sa],
+    header: Header,
+    path: Path,
+    packet: &[u8],
+) -> Result<(Suite, u64, Inner, &'static str), Failed> {
+    let mut failed = Failed::KeyLength;
+    for sa in sas {
+        match sa.open(header, path, packet) {
+            Ok((suite, sequence, inner)) => return Ok((suite, sequence, inner, sa.receive(sequence))),
+            Err(why) => failed = failed.or(why),
+        }
+    }
+    Err(failed)
+}
+
 impl Sa {
-    /// Opens a packet with whatever of the candidates does. It may come again and late: that is for [`receive`](Self::receive) to
-    /// say.
+    /// Opens a packet with whatever of the suites does. It may come again and late: that is for [`receive`](Self::receive) to say.
     fn open(&mut self, header: Header, path: Path, packet: &[u8]) -> Result<(Suite, u64, Inner), Failed> {
         let mut failed = Failed::KeyLength;
-        for (index, (suite, pair)) in self.candidates.iter().enumerate() {
+        for suite in self.suites.iter().copied() {
             let low = header.sequence;
             let sequence = match suite.esn {
                 // Of an SA that nothing was received on, the capture is taken to have the beginning.
-                true if self.window.highest() > 0 => self.window.extend(low, &self.bits).ok_or(Failed::Sequence)?,
-                true => low.into(),
-                false => low.into(),
+                true if self.window.highest() > 0 => self.window.extend(low, &self.bits),
+                _ => Some(low.into()),
             };
-            match open(*suite, pair, header.spi, sequence, path, packet) {
-                Ok(inner) => {
-                    let suite = *suite;
-                    self.candidates = self.candidates.drain(index..=index).collect();
-                    return Ok((suite, sequence, inner));
+            let opened = sequence.ok_or(Failed::Sequence).and_then(|sequence| {
+                open(suite, &self.keys, header.spi, sequence, path, packet).map(|inner| (suite, sequence, inner))
+            });
+            match opened {
+                Ok(opened) => {
+                    self.suites = vec![suite];
+                    return Ok(opened);
                 }
-                // What says more of why than the length of a key that is for something else.
-                Err(Failed::KeyLength) => {}
-                Err(why) => failed = why,
+                Err(why) => failed = failed.or(why),
             }
         }
         Err(failed)
@@ -139,13 +155,12 @@ impl Sa {
 
 /// Opens a packet in whatever mode it is: that is not said in front of it.
 fn open(suite: Suite, pair: &Pair, spi: Spi, sequence: u64, path: Path, packet: &[u8]) -> Result<Inner, Failed> {
-    let protection = suite.protection().ok_or(Failed::NotBuilt(suite))?;
     let keymat = Zeroizing::new([pair.encr.as_slice(), pair.integ.as_slice()].concat());
     let any = [AddrRange::ANY_V4, AddrRange::ANY_V6].map(TrafficSelector::addrs);
     let sa = |mode| Params {
         spi,
         mode,
-        protection,
+        protection: suite.protection,
         keymat: &keymat,
         esn: suite.esn,
         path,

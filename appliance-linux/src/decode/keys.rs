@@ -8,7 +8,7 @@ use ipsec_core::net::Spi;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use zeroize::Zeroizing;
 
-use super::suite::{Suite, suites};
+use super::suite::{Suite, for_messages, for_packets};
 use crate::configuration;
 
 /// Larger files are no keys.
@@ -83,10 +83,10 @@ impl Keys {
             return Err("1:1: names no keys, expected ike_sas or child_sas".to_owned());
         }
         for (name, proposal, keyed) in [
-            ("ike_proposal", &ike_proposal, !ike_sas.is_empty()),
-            ("esp_proposal", &esp_proposal, !child_sas.is_empty()),
+            ("ike_proposal", &ike_proposal.0, !ike_sas.is_empty()),
+            ("esp_proposal", &esp_proposal.0, !child_sas.is_empty()),
         ] {
-            if keyed && proposal.0.is_empty() {
+            if keyed && proposal.is_empty() {
                 return Err(format!("1:1: has keys and does not say for what, expected {name} as well"));
             }
         }
@@ -117,9 +117,9 @@ fn told(error: &serde_json::Error) -> String {
 #[serde(expecting = "an object with ike_proposal, ike_sas, esp_proposal and child_sas")]
 struct File {
     #[serde(default)]
-    ike_proposal: Proposal,
+    ike_proposal: OfMessages,
     #[serde(default)]
-    esp_proposal: Proposal,
+    esp_proposal: OfPackets,
     #[serde(default)]
     ike_sas: Vec<IkeSa>,
     #[serde(default)]
@@ -127,7 +127,9 @@ struct File {
 }
 
 #[derive(Default)]
-struct Proposal(Vec<Suite>);
+struct OfMessages(Vec<Suite>);
+#[derive(Default)]
+struct OfPackets(Vec<Suite>);
 
 #[derive(serde::Deserialize)]
 #[serde(expecting = "an object with Sk_ei, Sk_er and, beside a cipher without integrity of its own, Sk_ai and Sk_ar")]
@@ -222,8 +224,11 @@ texts! {
     EspSpi: "an SPI of ESP: 8 hex digits, more than 000000ff", |text| {
         digits(text, 8).and_then(|text| u32::from_str_radix(text, 16).ok()).and_then(Spi::new).map(Self)
     };
-    Proposal: "a proposal such as aes256gcm16-prfsha384-x25519 or aes256-sha256-ecp256", |text| {
-        Some(suites(text)).filter(|suites| !suites.is_empty()).map(Self)
+    OfMessages: "a proposal of what is built, such as aes256gcm16-prfsha384-x25519 or aes256-sha256-ecp256", |text| {
+        Some(for_messages(text)).filter(|suites| !suites.is_empty()).map(Self)
+    };
+    OfPackets: "a proposal of what is built, such as aes256gcm16 or aes256-sha256-noesn", |text| {
+        Some(for_packets(text)).filter(|suites| !suites.is_empty()).map(Self)
     };
 }
 
@@ -273,7 +278,7 @@ mod tests {
     #[test]
     fn keys_go_to_their_directions() {
         let keys = parse(FILE).unwrap();
-        assert_eq!((keys.ike.len(), keys.esp.len(), keys.ike_suites.len(), keys.esp_suites.len()), (1, 2, 1, 1));
+        assert_eq!((keys.ike.len(), keys.esp.len(), keys.ike_suites.len(), keys.esp_suites.len()), (1, 2, 1, 2));
         let [initiator, responder] = &keys.ike[0].pairs;
         let octets = [&initiator.encr, &responder.encr, &initiator.integ, &responder.integ].map(Secret::as_slice);
         assert_eq!(octets, [&[1, 2][..], &[3], &[4], &[5]]);
@@ -316,7 +321,7 @@ mod tests {
             (
                 "aes128gcm16",
                 "x25519",
-                "3:25: expected a proposal such as aes256gcm16-prfsha384-x25519 or aes256-sha256-ecp256",
+                "3:25: expected a proposal of what is built, such as aes256gcm16 or aes256-sha256-noesn",
             ),
             ("\"Sk_er\": \"03\", ", "", "4:78: missing field `Sk_er`"),
         ] {

@@ -42,10 +42,7 @@ impl Sa {
     pub(super) fn new(crypto: &mut provider::Ike, keys: &IkeKeys, suites: &[Suite]) -> Self {
         let mut sa = Self { openers: Vec::new(), chosen: None, unfit: Failed::KeyLength, taken: keys.spis.is_some() };
         for suite in suites {
-            let Some(protection) = suite.protection() else {
-                sa.unfit = Failed::NotBuilt(*suite);
-                continue;
-            };
+            let protection = suite.protection;
             let lengths = (protection.encr_key_len(), protection.integ_key_len());
             let fits = |pair: &Pair| (pair.encr.as_slice().len(), pair.integ.as_slice().len()) == lengths;
             if !keys.pairs.iter().all(fits) {

@@ -3,8 +3,8 @@ use std::io::Cursor;
 
 use ike_core::registry::PayloadType;
 use ipsec_core::buf::PacketBuf;
-use ipsec_core::crypto::AeadAlg;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
+use ipsec_core::crypto::{AeadAlg, Protection};
 use ipsec_core::engine::{Outbound, OutboundSlot};
 use ipsec_core::net::{AddrRange, Encap, Path as Way, Spi, TrafficSelector};
 use ipsec_core::sa::{DontFragment, Lifetime, Mode, OutboundParams, Params};
@@ -26,7 +26,7 @@ fn keys(name: &str) -> Keys {
 
 /// The IP packets of a session.
 fn packets(name: &str) -> Vec<Vec<u8>> {
-    let frames = Capture::open(&file(name, "pcap")).unwrap().map(Result::unwrap);
+    let frames = Capture::new(fs::File::open(file(name, "pcap")).unwrap()).unwrap().map(Result::unwrap);
     frames.map(|Frame { octets, .. }| octets[14..].to_vec()).collect()
 }
 
@@ -46,7 +46,7 @@ fn pcap(link: u32, frames: &[Vec<u8>]) -> Vec<u8> {
     file
 }
 
-fn told(capture: &[u8], keys: &Keys, json: bool) -> Result<(Tally, String), Damage> {
+fn told(capture: &[u8], keys: &Keys, json: bool) -> Result<(Tally, String), Unfinished> {
     let mut out = Vec::new();
     let tally = tell(|| Capture::new(Cursor::new(capture)), keys, json, &mut out)?;
     Ok((tally, String::from_utf8(out).unwrap()))
@@ -128,8 +128,20 @@ fn packets_that_come_again_or_late_open_and_are_told() {
     );
 }
 
-/// Packets on the wire of an SA with this key in all of its octets, and SPI 1000 in hex.
+/// Packets on the wire of an SA with 7 in all octets of its key, and SPI 1000 in hex.
 fn sealed(mode: Mode, encap: Encap, esn: bool, last_sent: u64, inner: &[&[u8]]) -> Vec<Vec<u8>> {
+    sealed_with(AeadAlg::Aes128Gcm16.into(), &[7; 20], mode, encap, esn, last_sent, inner)
+}
+
+fn sealed_with(
+    protection: Protection,
+    keymat: &[u8],
+    mode: Mode,
+    encap: Encap,
+    esn: bool,
+    last_sent: u64,
+    inner: &[&[u8]],
+) -> Vec<Vec<u8>> {
     let any = [TrafficSelector::addrs(AddrRange::ANY_V4)];
     let host = |last| [TrafficSelector::addrs(AddrRange::single([10, 0, 0, last].into()))];
     let end = |last| std::net::SocketAddr::from(([192, 0, 2, last], if encap == Encap::Udp { 4500 } else { 0 }));
@@ -138,8 +150,8 @@ fn sealed(mode: Mode, encap: Encap, esn: bool, last_sent: u64, inner: &[&[u8]]) 
     let sa = Params {
         spi: Spi::new(0x1000).unwrap(),
         mode,
-        protection: AeadAlg::Aes128Gcm16.into(),
-        keymat: &[7; 20],
+        protection,
+        keymat,
         esn,
         path: Way { local: end(1), remote: end(2) },
         encap,
@@ -166,9 +178,13 @@ fn sealed(mode: Mode, encap: Encap, esn: bool, last_sent: u64, inner: &[&[u8]]) 
 
 /// The keys of such an SA.
 fn keys_of_sealed(proposal: &str) -> Keys {
+    keys_of(proposal, &"07".repeat(20))
+}
+
+fn keys_of(proposal: &str, key: &str) -> Keys {
     let text = r#"{"esp_proposal": "PROPOSAL", "child_sas": [{"spi_of_initiator_traffic": "00001000",
         "spi_of_responder_traffic": "00002000", "encryption initiator key": "KEY", "encryption responder key": "KEY"}]}"#;
-    Keys::parse(text.replace("PROPOSAL", proposal).replace("KEY", &"07".repeat(20)).as_bytes()).unwrap()
+    Keys::parse(text.replace("PROPOSAL", proposal).replace("KEY", key).as_bytes()).unwrap()
 }
 
 #[test]
@@ -182,6 +198,49 @@ fn extended_sequence_numbers_are_followed_over_their_low_half() {
         text.contains("sequence 1 verdict opened suite ENCR_AES_GCM_16/128+ESN icv right extended_sequence 4294967297"),
         "{text}"
     );
+}
+
+#[test]
+fn of_two_directions_with_one_spi_each_has_its_keys_and_its_order() {
+    let inner = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 59, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    let text = format!(
+        r#"{{"esp_proposal": "aes128gcm16-esn", "child_sas": [{{"spi_of_initiator_traffic": "00001000",
+        "spi_of_responder_traffic": "00001000", "encryption initiator key": "{}", "encryption responder key": "{}"}}]}}"#,
+        "07".repeat(20),
+        "09".repeat(20)
+    );
+    let keys = Keys::parse(text.as_bytes()).unwrap();
+    let sealed = |octet: u8, last_sent| {
+        let protection = AeadAlg::Aes128Gcm16.into();
+        sealed_with(protection, &[octet; 20], Mode::Tunnel, Encap::Udp, true, last_sent, &[&inner[..]; 2])
+    };
+    // Of the first no packet has a number like those of the second, and the other way round.
+    let (one, two) = (sealed(7, 0), sealed(9, u64::from(u32::MAX) - 4));
+    let frames = [&one[0], &two[0], &one[1], &two[1]].map(Clone::clone);
+    let (tally, text) = told(&pcap(101, &frames), &keys, false).unwrap();
+    assert_eq!((tally.packets.opened, tally.trouble()), (4, None), "{text}");
+    assert_eq!((text.matches("order first").count(), text.matches("order next").count()), (2, 2), "{text}");
+}
+
+#[test]
+fn packets_open_with_whatever_the_gateway_speaks_and_without_a_word_on_their_numbers() {
+    let inner = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 59, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    for (word, protection) in [
+        ("aes128gcm16iiv", Protection::ImplicitIv(AeadAlg::Aes128Gcm16)),
+        ("chacha20poly1305iiv", Protection::ImplicitIv(AeadAlg::ChaCha20Poly1305)),
+        ("aes256gcm96", AeadAlg::Aes256Gcm12.into()),
+        ("aes128ccm64", AeadAlg::Aes128Ccm8.into()),
+        ("aes256ccm128", AeadAlg::Aes256Ccm16.into()),
+    ] {
+        for esn in [false, true] {
+            let key = vec![7; protection.encr_key_len()];
+            let frames = sealed_with(protection, &key, Mode::Tunnel, Encap::None, esn, 0, &[&inner[..]; 2]);
+            let keys = keys_of(word, &"07".repeat(key.len()));
+            let (tally, text) = told(&pcap(101, &frames), &keys, false).unwrap();
+            assert_eq!((tally.packets.opened, tally.trouble()), (2, None), "{text}");
+            assert_eq!(text.matches("+ESN").count(), if esn { 2 } else { 0 }, "{text}");
+        }
+    }
 }
 
 /// A UDP datagram to port 53 between two addresses that end so.

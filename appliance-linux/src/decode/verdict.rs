@@ -37,6 +37,13 @@ pub(super) enum Failed {
     NotBuilt(Suite),
 }
 
+impl Failed {
+    /// Of two tries the later one, unless it says only that a key is for something else.
+    pub(super) fn or(self, later: Self) -> Self {
+        if later == Self::KeyLength { self } else { later }
+    }
+}
+
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,33 +1,14 @@
-use core::convert::Infallible;
 use core::net::{IpAddr, Ipv4Addr};
 use std::string::String;
 
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
 use ipsec_core::net::AddrRange;
-use rand_core::{TryCryptoRng, TryRng};
 
 use super::*;
-use crate::crypto::rustcrypto::RustCrypto;
+use crate::crypto::rustcrypto::{NoRandom, RustCrypto};
 use crate::crypto::{CipherAlg, Group, IkeSuite, IntegAlg, PrfAlg, Protection};
 use crate::keys::{IkeSeed, Role};
-
-struct NoRandom;
-
-impl TryRng for NoRandom {
-    type Error = Infallible;
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        panic!("nothing here is random")
-    }
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        panic!("nothing here is random")
-    }
-    fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Infallible> {
-        panic!("nothing here is random")
-    }
-}
-
-impl TryCryptoRng for NoRandom {}
 
 /// Two directions of cipher key, with the salt of an AEAD, and integrity key, computed with Python's `hmac`.
 const KNOWN: [(Protection, [&str; 4]); 3] = [

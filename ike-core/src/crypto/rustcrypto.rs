@@ -13,6 +13,12 @@ use x25519_dalek::StaticSecret;
 use super::{Digest64, Group, IkeCrypto, PrfAlg, Secret, SharedSecret};
 use crate::error::BadPublic;
 
+#[cfg(test)]
+mod no_random;
+
+#[cfg(test)]
+pub(crate) use no_random::NoRandom;
+
 /// A random generator and the engine that protects packets, which may be hardware; hashes and key exchanges are software.
 ///
 /// On a system with a random generator, for software that does packets too. A board has its own, which implements

@@ -238,21 +238,26 @@ impl fmt::Display for ProposalError {
 
 impl core::error::Error for ProposalError {}
 
+/// What a word means, in upper or lower case, if it may stand anywhere.
+fn look_up(text: &[u8]) -> Result<Word, Reason> {
+    match WORDS.iter().find(|(word, _)| word.as_bytes().eq_ignore_ascii_case(text)).map(|(_, word)| *word) {
+        None => Err(Reason::Unknown),
+        Some(Word::Weak(status)) => Err(Reason::Weak(status)),
+        Some(Word::NotBuilt) => Err(Reason::NotBuilt),
+        Some(word) => Ok(word),
+    }
+}
+
 /// Looks up every word of `text` and gives it to `place`.
 fn read(text: &str, mut place: impl FnMut(Word) -> Result<(), Reason>) -> Result<(), ProposalError> {
     let mut offset = 0usize;
     // On octets: splitting a str may panic as far as the compiler can see.
     for text in text.as_bytes().split(|octet| *octet == b'-') {
         let error = |reason| ProposalError { offset, len: text.len(), reason };
-        let word = WORDS.iter().find(|(word, _)| word.as_bytes().eq_ignore_ascii_case(text)).map(|(_, word)| *word);
-        let placed = match word.ok_or(error(Reason::Unknown))? {
-            Word::Weak(status) => Err(Reason::Weak(status)),
-            Word::NotBuilt => Err(Reason::NotBuilt),
-            word => match (place(word), word) {
-                (Err(Reason::Misplaced), Word::WeakInteg(_, status)) => Err(Reason::Weak(status)),
-                (placed, _) => placed,
-            },
-        };
+        let placed = look_up(text).and_then(|word| match (place(word), word) {
+            (Err(Reason::Misplaced), Word::WeakInteg(_, status)) => Err(Reason::Weak(status)),
+            (placed, _) => placed,
+        });
         placed.map_err(error)?;
         offset = offset.saturating_add(text.len()).saturating_add(1);
     }
@@ -378,6 +383,21 @@ fn print(f: &mut fmt::Formatter<'_>, specs: impl Iterator<Item = TransformSpec>)
 }
 
 impl TransformSpec {
+    /// What a word of a proposal means, wherever it may stand.
+    ///
+    /// ```
+    /// use ike_core::proposal::Reason;
+    /// use ike_core::wire::sa::TransformSpec;
+    /// assert_eq!(TransformSpec::from_word("aes256gcm128").unwrap().word(), Some("aes256gcm16"));
+    /// assert_eq!(TransformSpec::from_word("camellia256"), Err(Reason::NotBuilt));
+    /// ```
+    ///
+    /// # Errors
+    /// [`Reason::Unknown`], [`Reason::Weak`] or [`Reason::NotBuilt`]
+    pub fn from_word(text: &str) -> Result<Self, Reason> {
+        look_up(text.as_bytes())?.spec().ok_or(Reason::NotBuilt)
+    }
+
     /// The word for it in a proposal; `None`: it is not built.
     pub fn word(&self) -> Option<&'static str> {
         WORDS.iter().find(|(_, word)| word.spec() == Some(*self)).map(|(word, _)| *word)

@@ -305,7 +305,7 @@ fn f_60_an_ike_sa_that_nobody_is_known_of_or_that_is_on_its_way_out_has_a_line_l
                 (ike.suite, ike.local_id, ike.age_s) = (String::new(), String::new(), 0);
             }
         });
-        let ike = vec![ShownIke { peer: peer.map(str::to_owned), state: state.to_owned(), ike }];
+        let ike = vec![ShownIke { peer: peer.map(str::to_owned), state: state.to_owned(), children: 1, ike }];
         Databases(&Show { spd: vec![], discards: vec![], sad: vec![], ike, accounts: vec![] }, Some(What::Ike))
             .to_string()
     };

@@ -121,6 +121,9 @@ pub(crate) struct ShownIke {
     /// "connecting", "established", or "closing": replaced, or being deleted.
     #[serde(default)]
     pub(crate) state: String,
+    /// Its Child SAs, those included that a rekey replaced.
+    #[serde(default)]
+    pub(crate) children: usize,
     #[serde(flatten)]
     pub(crate) ike: IkeStatus,
 }

@@ -1,32 +1,13 @@
 extern crate std;
-use core::convert::Infallible;
 use std::vec::Vec;
 
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
-use ipsec_core::crypto::{AeadAlg, PacketCrypto};
-use rand_core::{TryCryptoRng, TryRng};
+use ipsec_core::crypto::{AeadAlg, CipherAlg, IntegAlg, PacketCrypto};
 
 use super::*;
-use crate::crypto::rustcrypto::RustCrypto;
+use crate::crypto::rustcrypto::{NoRandom, RustCrypto};
 use crate::registry::ExchangeType;
 use crate::wire::writer::MessageWriter;
-
-struct NoRandom;
-
-impl TryRng for NoRandom {
-    type Error = Infallible;
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        panic!("nothing here is random")
-    }
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        panic!("nothing here is random")
-    }
-    fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Infallible> {
-        panic!("nothing here is random")
-    }
-}
-
-impl TryCryptoRng for NoRandom {}
 
 const GCM: Protection = Protection::Aead(AeadAlg::Aes128Gcm16);
 const SK_E: [u8; 20] = *b"cipher key......salt";
@@ -81,6 +62,22 @@ fn what_is_sealed_opens_and_no_iv_comes_twice() {
     let mut buf = [0; 128];
     let out = MessageWriter::protected(&mut buf, &HEADER, Layout::of(GCM)).unwrap();
     assert_eq!(out.seal(&mut crypto, &mut sender), Err(NoRoom));
+}
+
+#[test]
+fn beside_a_mac_no_counter_comes_twice_either_and_nothing_is_sealed_without() {
+    let mut crypto = engine();
+    let protection = Protection::CipherMac(CipherAlg::Aes128Ctr, IntegAlg::HmacSha256);
+    let mut sender = SkSender::new(&mut crypto, protection, &SK_E, &[3; 32]).unwrap();
+    for (iv, last) in [(u64::MAX - 1, false), (u64::MAX, true)] {
+        sender.iv = iv;
+        let mut buf = [0; 128];
+        let mut out = MessageWriter::protected(&mut buf, &HEADER, Layout::of(protection)).unwrap();
+        out.delete_ike().unwrap();
+        let sealed = out.seal(&mut crypto, &mut sender).map(|written| written.len);
+        assert_eq!(sealed.is_err(), last, "{sealed:?}");
+        assert_eq!(sender.iv, u64::MAX, "it stays used up");
+    }
 }
 
 #[test]
