@@ -119,6 +119,10 @@ pub struct Settings {
     /// What TCP through tunnels is told of the size of its segments.
     pub mss: Mss,
     /// Packets that an anti-replay window remembers (RFC 4303 §3.4.3); default [`Settings::REPLAY_WINDOW`].
+    /// Whether ICMP errors of routers go through the tunnels of the traffic that they are about (RFC 4301 §6.2); default true.
+    pub relay_icmp: bool,
+    /// Whether TCP and UDP that come out of ESP with a wrong checksum are discarded; default false.
+    pub check_checksums: bool,
     pub replay_window: u16,
     /// Half-open IKE SAs above which new initiators have to return a cookie (RFC 7296 §2.6); default
     /// [`Settings::COOKIE_THRESHOLD`].

@@ -164,6 +164,8 @@ fn settings(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("outside", old.outside != new.outside),
         ("mtu", old.mtu != new.mtu),
         ("mss", old.mss != new.mss),
+        ("relay-icmp", old.relay_icmp != new.relay_icmp),
+        ("check-checksums", old.check_checksums != new.check_checksums),
         ("replay-window", old.replay_window != new.replay_window),
         ("cookie-threshold", old.cookie_threshold != new.cookie_threshold),
     ];

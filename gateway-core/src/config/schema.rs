@@ -42,7 +42,18 @@ pub static LINUX: Home = Home {
         Table { title: FILE, keys: &["gateway", "peer", "policy", "sa"] },
         Table {
             title: "[gateway]",
-            keys: &["control", "tun", "log", "outside", "mtu", "mss", "replay-window", "cookie-threshold"],
+            keys: &[
+                "control",
+                "tun",
+                "log",
+                "outside",
+                "mtu",
+                "mss",
+                "relay-icmp",
+                "check-checksums",
+                "replay-window",
+                "cookie-threshold",
+            ],
         },
         Table {
             title: "[[peer]]",

@@ -114,6 +114,16 @@ fn suites_that_anybody_can_read_or_that_are_on_their_way_out_are_taken_with_a_wo
 }
 
 #[test]
+fn icmp_errors_are_relayed_and_checksums_left_alone_unless_it_says_so() {
+    let read = |lines: &str| parse(&GOOD.replacen("[gateway]\n", &format!("[gateway]\n{lines}"), 1)).0;
+    let found = |lines: &str| (read(lines).gateway.relay_icmp, read(lines).gateway.check_checksums);
+    assert_eq!(found(""), (true, false));
+    let other = "relay-icmp = \"no\"\ncheck-checksums = \"yes\"\n";
+    assert_eq!(found(other), (false, true));
+    assert_eq!(Config::diff(&read(""), &read(other)).settings, ["relay-icmp", "check-checksums"]);
+}
+
+#[test]
 fn e1_a_child_that_is_not_protected_while_there_is_no_sa_is_warned_of_and_named() {
     let with = |level: &str| GOOD.replace("rekey     = \"1h\"\n", &format!("level = \"{level}\"\n"));
     let (lax, warnings) = parse(&with("use"));

@@ -56,6 +56,46 @@ fn e10_rekeys_lose_no_packet_and_the_totals_go_on() {
 }
 
 #[test]
+fn b19_what_was_damaged_before_esp_is_discarded_where_that_is_looked_at() {
+    let mut damaged = packet(1, 2, b"damaged");
+    damaged[26] = 0xff;
+    for (word, passes) in [("no", true), ("yes", false)] {
+        let right = format!("[gateway]\ncheck-checksums = \"{word}\"\n") + &peer(false, "start = \"passive\"", "");
+        let mut world = World::new(&peer(true, "", ""), &right).start();
+        assert_eq!(world.send(true, &damaged), Ok(()));
+        assert_eq!(world.right.received.contains(&damaged), passes, "{word}");
+        assert_eq!(world.right.plane.inbound.counters().get(Discard::InChecksum), u64::from(!passes));
+        world.right.received.clear();
+        world.ping();
+    }
+}
+
+#[test]
+fn icmp_errors_of_routers_go_through_a_tunnel_unless_either_side_is_told_otherwise() {
+    let error = hop_limit_ran_out();
+    for (left, right, passes) in [("yes", "yes", true), ("yes", "no", false), ("no", "yes", false)] {
+        let setting = |word: &str| format!("[gateway]\nrelay-icmp = \"{word}\"\n");
+        let right_side = peer(false, "start = \"passive\"", "");
+        let mut world = World::new(&(setting(left) + &peer(true, "", "")), &(setting(right) + &right_side)).start();
+        let sent = world.send(true, &error);
+        let expected = if left == "yes" { Ok(()) } else { Err(Stopped::Discarded(Discard::OutNoPolicy)) };
+        assert_eq!(sent, expected, "{left}, {right}");
+        assert_eq!(world.right.received.contains(&error), passes, "{left}, {right}");
+        world.right.received.clear();
+        world.ping();
+    }
+}
+
+/// What a router on the left side says of a packet that came out of the tunnel.
+fn hop_limit_ran_out() -> Vec<u8> {
+    let quoted = packet(2, 1, b"on its way");
+    let mut error =
+        vec![0x45, 0, 0, 56, 0, 0, 0, 0, 64, 1, 0, 0, 192, 168, 9, 9, 10, 2, 0, 10, 11, 0, 0, 0, 0, 0, 0, 0];
+    error.extend(&quoted[..28]);
+    error
+}
+
+#[test]
 fn c7_over_all_rekeys_the_octets_of_a_connection_are_those_that_went() {
     let child = "rekey = \"60s\"";
     let mut world = World::new(&peer(true, "", child), &peer(false, "start = \"passive\"", child)).start();
