@@ -270,11 +270,10 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, gatewa
             reader.error(section.place("local-ts"), "several selectors", "one", hint);
         }
         for (host, selectors) in [(&local, local_ts), (&remote, remote_ts)] {
-            let Some(Placed { value: host, .. }) = host else { continue };
-            for other in selectors.iter().filter(|one| mode == Mode::Transport && one.value.addrs.start() != *host) {
-                let found = format!("{} in transport mode", other.value.addrs.start());
-                let hint = "transport mode has no addresses but the packet's own; BEET mode and tunnels have";
-                reader.error(other.at, found, host.to_string(), hint);
+            if let Some(Placed { value: host, .. }) = host
+                && mode == Mode::Transport
+            {
+                check::reached_at(reader, &[*host], selectors.iter().map(|placed| (&placed.value, &placed.at)));
             }
         }
     }

@@ -152,6 +152,28 @@ fn the_mss_is_lowered_to_the_mtu_or_to_what_is_written_or_not_at_all() {
     }
     for bad in ["\"on\"", "\"499\"", "\"8901\"", "\"\"", "true"] {
         assert_eq!(errors(&with(bad)).len(), 1, "{bad}");
+#[test]
+fn what_two_hosts_say_to_each_other_has_the_addresses_by_which_they_are_reached() {
+    let child = |local: &str, remote: &str| {
+        let hosts = GOOD.replace("mode      = \"tunnel\"", "mode = \"transport\"");
+        hosts.replace("[\"10.2.0.0/16\"]", local).replace("[\"10.1.0.0/16\"]", remote)
+    };
+    let both = child("\"192.0.2.2[tcp]\"", "\"192.0.2.1\"");
+    assert_eq!(parse(&both).1, []);
+    let refused = told(&errors(&child("\"192.0.2.9\"", "\"192.0.2.1\"")));
+    assert!(refused.starts_with("21:13: found 192.0.2.9 in transport mode, expected 192.0.2.2; "), "{refused}");
+    let several = both.replace("\"192.0.2.1\"\nlocal-id", "[\"192.0.2.7\", \"192.0.2.8\"]\nlocal-id");
+    let refused = told(&errors(&several));
+    assert!(refused.contains("22:13: found 192.0.2.1 in transport mode, expected 192.0.2.7 or 192.0.2.8"), "{refused}");
+    // What is not written is not known.
+    for (side, open) in [
+        ("local     = \"192.0.2.2\"", "local = \"any\""),
+        ("remote    = \"192.0.2.1\"", "remote = [\"192.0.2.7\", \"gate.example\"]"),
+    ] {
+        assert_eq!(parse(&both.replace(side, open)).0.peers[0].children.len(), 1, "{open}");
+    }
+}
+
     }
     assert_eq!(Config::diff(&parse(GOOD).0, &parse(&with("\"off\"")).0).settings, ["mss"]);
 }
