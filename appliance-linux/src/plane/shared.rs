@@ -201,7 +201,7 @@ impl Plane {
 
     /// Sends what an SA sealed of a packet of `inner` octets; what the kernel does not take is counted, and told.
     pub(super) fn send_sealed(&self, sa: SaId, inner: usize, egress: &Egress, packet: &[u8]) {
-        let marks = Marks { class: egress.traffic_class, hops: Some(egress.hops) };
+        let marks = Marks { class: egress.traffic_class, hops: Some(egress.hops), whole: egress.dont_fragment };
         let Err(error) = self.send(egress.path, marks, packet) else { return };
         let child = self.outbound().sa(sa).map(|status| status.policy);
         self.not_sent(child, inner, egress.path.remote, &error);

@@ -76,7 +76,7 @@ pub enum ChildDiff {
     Removed,
     /// Its selectors, mode or proposals changed: delete its SAs and negotiate anew.
     Replaced,
-    /// Only its timers, its priority or its level changed: its SAs go on.
+    /// Only its timers, its priority, its level or what its SAs send changed: its SAs go on.
     Changed,
 }
 
@@ -216,6 +216,7 @@ fn child_diff(old: &Child, new: &Child) -> Option<ChildDiff> {
         && old.lifetime == new.lifetime
         && old.rekey_bytes == new.rekey_bytes
         && old.rekey_packets == new.rekey_packets
+        && old.dont_fragment == new.dont_fragment
         && old.priority == new.priority
         && old.level == new.level;
     match (same_traffic, same_rest) {

@@ -78,6 +78,7 @@ pub static LINUX: Home = Home {
             keys: &[
                 "name",
                 "mode",
+                "df",
                 "local-ts",
                 "remote-ts",
                 "esp",
@@ -107,6 +108,7 @@ pub static LINUX: Home = Home {
                 "integ-key",
                 "integ-key-file",
                 "encap",
+                "df",
                 "replay",
                 "sequence",
                 "local-ts",

@@ -235,6 +235,9 @@ fn a_reload_tells_which_of_the_two_changed_and_refuses_a_counter_that_is_reset()
     assert_eq!(diff("[gateway]\n"), named(ManualDiff::Removed));
     assert_eq!(diff(&PAIR.replace("0x0001", "0xff01")), named(ManualDiff::Changed { outbound: true, inbound: false }));
     assert_eq!(diff(&PAIR.replace("0x2021", "0xff21")), named(ManualDiff::Changed { outbound: false, inbound: true }));
+    let df = |direction: &str| PAIR.replace(direction, &format!("{direction}\ndf = \"copy\""));
+    assert_eq!(diff(&df("direction = \"out\"")), named(ManualDiff::Changed { outbound: true, inbound: false }));
+    assert_eq!(diff(&df("direction = \"in\"")), [], "of use to the sender alone");
     assert_eq!(diff(&PAIR.replace("10.31.", "10.32.")), named(ManualDiff::Replaced), "another pair of that name");
     let renamed = diff(&PAIR.replace("10.31.", "10.32.").replace("0x2001", "0x2002"));
     let other = ("sa/0x00002002".to_string(), ManualDiff::Added);
