@@ -21,6 +21,7 @@ use super::hosts::Hosts;
 use super::locked::{Engines, Locked};
 use super::meanwhile::Meanwhile;
 use super::news::{Listener, News};
+use super::path_mtu::PathMtus;
 use super::sockets::Sockets;
 use super::stray::Strays;
 use super::tally::{Tally, count};
@@ -58,6 +59,7 @@ pub(crate) struct Plane {
     pub(super) strays: Strays,
     pub(super) discards: Discards,
     pub(super) unsent: Unsent,
+    pub(super) path_mtus: PathMtus,
 }
 
 impl Plane {
@@ -87,6 +89,7 @@ impl Plane {
             strays: Strays::new(Instant::now()),
             discards: Discards::new(Instant::now()),
             unsent: Unsent::new(Instant::now()),
+            path_mtus: PathMtus::new(Instant::now()),
         })
     }
 
@@ -203,6 +206,9 @@ impl Plane {
     pub(super) fn send_sealed(&self, sa: SaId, inner: usize, egress: &Egress, packet: &[u8]) {
         let marks = Marks { class: egress.traffic_class, hops: Some(egress.hops), whole: egress.dont_fragment };
         let Err(error) = self.send(egress.path, marks, packet) else { return };
+        if egress.dont_fragment && error.raw_os_error() == Some(libc::EMSGSIZE) {
+            self.learn(sa, inner, egress);
+        }
         let child = self.outbound().sa(sa).map(|status| status.policy);
         self.not_sent(child, inner, egress.path.remote, &error);
     }
