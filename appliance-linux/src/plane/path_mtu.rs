@@ -234,7 +234,7 @@ mod tests {
 
         // A host of ours that sends 1,400 octets at a time, which must not be cut.
         let host = UdpSocket::bind((Ipv4Addr::new(10, 2, 0, 5), 7)).unwrap();
-        host.connect((Ipv4Addr::from(HOST), u16::from(IKE_PORT))).unwrap();
+        host.connect((Ipv4Addr::from(HOST), IKE_PORT)).unwrap();
         setsockopt(&host, Ipv4MtuDiscover, &libc::IP_PMTUDISC_DO).unwrap();
         let (sender, _inputs) = sync_channel(9);
         let send = |length: usize| {
