@@ -16,6 +16,7 @@ mod meanwhile;
 mod narrow;
 mod news;
 mod outbound;
+mod path_mtu;
 mod shared;
 mod sockets;
 mod stray;

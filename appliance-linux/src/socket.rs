@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::net::{IKE_PORT, NATT_PORT, Path};
@@ -104,6 +105,8 @@ pub(crate) struct Socket {
     port: u16,
     /// The index of the interface that it is bound to.
     link: Option<u32>,
+    /// Whether the DF bit is set in what leaves by it over IPv4: the kernel is told so of a socket, not of a datagram.
+    whole: Mutex<bool>,
 }
 
 /// What an IP header says beside addresses and protocol.
@@ -113,6 +116,8 @@ pub(crate) struct Marks {
     pub(crate) class: u8,
     /// TTL or hop limit; `None`: what the kernel takes by itself, or did not tell.
     pub(crate) hops: Option<u8>,
+    /// Routers must not cut it; of IPv6 none may. What came in does not tell.
+    pub(crate) whole: bool,
 }
 
 /// Where a received datagram came from, and how it was marked.
@@ -183,7 +188,8 @@ impl Socket {
             if listen.carrier != Carrier::Esp {
                 socket.set_only_v6(true)?;
             }
-            // ESP in UDP may have none (RFC 3948 §2.1, RFC 6935): it has a check of its own.
+            // ESP in UDP may have none (RFC 3948 §2.1, RFC 6935): it has a check of its own. What we send has one all the same: IKE
+            // leaves by the same socket, and datagrams without one the kernel neither cuts nor joins (UDP_SEGMENT, UDP_GRO).
             if matches!(listen.carrier, Carrier::Udp(port) if port != IKE_PORT) {
                 setsockopt(&socket, UdpNoCheck6Rx, &true)?;
             }
@@ -196,7 +202,7 @@ impl Socket {
             Carrier::Udp(_) => socket.local_addr()?.as_socket().map_or(port, |bound| bound.port()),
             Carrier::Esp => 0,
         };
-        Ok(Self { fd: socket.into(), listen, port, link })
+        Ok(Self { fd: socket.into(), listen, port, link, whole: Mutex::new(false) })
     }
 
     /// What the socket listens to.
@@ -241,6 +247,7 @@ impl Socket {
                     ControlMessage::Ipv4Tos(&marks.class),
                     ControlMessage::Ipv4Ttl(&hops),
                 ];
+                let _as_told = self.keep_whole(marks.whole)?;
                 sendmsg(fd, &data, control.get(told).unwrap_or_default(), MsgFlags::empty(), Some(&to))
             }
             (IpAddr::V6(from), IpAddr::V6(_)) => {
@@ -255,6 +262,20 @@ impl Socket {
             _ => return Err(io::ErrorKind::InvalidInput.into()),
         }?;
         Ok(())
+    }
+}
+
+impl Socket {
+    /// Has the DF bit set in what is sent over IPv4, or not, for as long as the value lasts. With it, the kernel refuses what is
+    /// longer than it knows to pass (EMSGSIZE).
+    fn keep_whole(&self, whole: bool) -> io::Result<MutexGuard<'_, bool>> {
+        let mut now = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        if *now != whole {
+            let how = if whole { libc::IP_PMTUDISC_DO } else { libc::IP_PMTUDISC_DONT };
+            setsockopt(&self.fd, Ipv4MtuDiscover, &how)?;
+            *now = whole;
+        }
+        Ok(now)
     }
 }
 
@@ -403,7 +424,7 @@ mod tests {
             for (wildcard, asked) in [("0.0.0.0", "127.0.0.9"), ("::", "::1")] {
                 let (server, at) = open(wildcard);
                 let (client, from) = open(if at.is_ipv4() { "127.0.0.1" } else { "::1" });
-                let (mut batch, marks) = (Batch::new(), Marks { class: 0xb9, hops: Some(255) });
+                let (mut batch, marks) = (Batch::new(), Marks { class: 0xb9, hops: Some(255), whole: false });
                 let asked = SocketAddr::new(asked.parse().unwrap(), at.port());
                 client.send(Path { local: from, remote: asked }, marks, b"question").unwrap();
                 let (origin, datagram) = receive_one(&mut batch, &server);
@@ -423,7 +444,7 @@ mod tests {
         in_a_network_of_its_own(|| {
             let ((v4, v4_at), (v6, v6_at)) = (open("127.0.0.1"), open("::1"));
             let ((from_v4, v4_from), (from_v6, v6_from)) = (open("127.0.0.1"), open("::1"));
-            let (mut batch, class) = (Batch::new(), |class| Marks { class, hops: None });
+            let (mut batch, class) = (Batch::new(), |class| Marks { class, ..Marks::default() });
             for round in 0..3 {
                 from_v4.send(Path { local: v4_from, remote: v4_at }, class(2), b"short address").unwrap();
                 let origin = receive_one(&mut batch, &v4).0;

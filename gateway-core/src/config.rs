@@ -15,6 +15,7 @@ use core::time::Duration;
 
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
+use ipsec_core::sa::DontFragment;
 use ipsec_core::spd::Level;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -118,6 +119,10 @@ pub struct Settings {
     pub mtu: u16,
     /// What TCP through tunnels is told of the size of its segments.
     pub mss: Mss,
+    /// Whether ICMP errors of routers go through the tunnels of the traffic that they are about (RFC 4301 §6.2); default true.
+    pub relay_icmp: bool,
+    /// Whether TCP and UDP that come out of ESP with a wrong checksum are discarded; default false.
+    pub check_checksums: bool,
     /// Packets that an anti-replay window remembers (RFC 4303 §3.4.3); default [`Settings::REPLAY_WINDOW`].
     pub replay_window: u16,
     /// Half-open IKE SAs above which new initiators have to return a cookie (RFC 7296 §2.6); default
@@ -314,6 +319,8 @@ pub struct Child {
     pub at: Position,
     /// How packets are put into ESP.
     pub mode: Mode,
+    /// The DF bit of what is sent over IPv4; default [`DontFragment::Clear`].
+    pub dont_fragment: DontFragment,
     /// Traffic of our side.
     pub local_ts: Vec<TrafficSelector>,
     /// Traffic of the peer's side.

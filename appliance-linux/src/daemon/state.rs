@@ -88,6 +88,7 @@ impl Daemon {
             half_open_limit: capacity.half_open(),
             ..endpoint::Settings::default()
         };
+        let engines = plane.engines().with(&config.gateway);
         let (gateway, peers) = Gateway::new(config);
         let endpoint = endpoint_for(&capacity, peers, settings)?;
         Ok(Self {
@@ -96,7 +97,7 @@ impl Daemon {
             stops,
             machine,
             capacity,
-            engines: plane.engines(),
+            engines,
             endpoint,
             gateway,
             pending: Pending::default(),

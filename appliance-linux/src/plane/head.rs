@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_new_header_gets_hop_limit_and_marks_and_keeps_all_else() {
-        let marks = Marks { class: 0xb9, hops: Some(255) };
+        let marks = Marks { class: 0xb9, hops: Some(255), whole: false };
         let mut v4 = [0x45, 0, 0, 24, 0, 0, 0x40, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, 1, 2, 3, 4];
         mark(&mut v4, marks).unwrap();
         // The checksum, by hand: 0x45b9 + 0x18 + 0x4000 + 0xff11 + 0xc000 + 0x201 + 0xc000 + 0x202 is 0x308e5, folded 0x8e8.

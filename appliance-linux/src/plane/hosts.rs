@@ -39,7 +39,7 @@ mod tests {
         [[peer]]
         name   = "cloud"
         local  = "192.0.2.2"
-        remote = "192.0.2.1"
+        remote = ["192.0.2.1", "192.0.2.3"]
         psk    = "a key of more than twenty characters"
         [[peer.child]]
         name      = "net"

@@ -156,6 +156,11 @@ impl Plane {
                     drop(engine);
                     self.discards.tell(Discard::OutMode, packet.as_slice());
                 }
+                None if self.is_too_long(sa, packet.as_slice()) => {
+                    engine.count(Discard::OutNoRoom);
+                    drop(engine);
+                    self.discards.tell(Discard::OutNoRoom, packet.as_slice());
+                }
                 None => {
                     self.clamp.lower(packet.as_mut_slice());
                     let inner = packet.as_slice().len();

@@ -21,6 +21,7 @@ use super::hosts::Hosts;
 use super::locked::{Engines, Locked};
 use super::meanwhile::Meanwhile;
 use super::news::{Listener, News};
+use super::path_mtu::PathMtus;
 use super::sockets::Sockets;
 use super::stray::Strays;
 use super::tally::{Tally, count};
@@ -59,6 +60,7 @@ pub(crate) struct Plane {
     pub(super) strays: Strays,
     pub(super) discards: Discards,
     pub(super) unsent: Unsent,
+    pub(super) path_mtus: PathMtus,
 }
 
 /// Likewise.
@@ -93,6 +95,7 @@ impl Plane {
             strays: Strays::new(Instant::now()),
             discards: Discards::new(Instant::now()),
             unsent: Unsent::new(Instant::now()),
+            path_mtus: PathMtus::new(Instant::now()),
         })
     }
 
@@ -207,8 +210,11 @@ impl Plane {
 
     /// Sends what an SA sealed of a packet of `inner` octets; what the kernel does not take is counted, and told.
     pub(super) fn send_sealed(&self, sa: SaId, inner: usize, egress: &Egress, packet: &[u8]) {
-        let marks = Marks { class: egress.traffic_class, hops: Some(egress.hops) };
+        let marks = Marks { class: egress.traffic_class, hops: Some(egress.hops), whole: egress.dont_fragment };
         let Err(error) = self.send(egress.path, marks, packet) else { return };
+        if egress.dont_fragment && error.raw_os_error() == Some(libc::EMSGSIZE) {
+            self.learn(sa, inner, egress);
+        }
         let child = self.outbound().sa(sa).map(|status| status.policy);
         self.not_sent(child, inner, egress.path.remote, &error);
     }

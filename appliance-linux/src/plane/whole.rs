@@ -125,8 +125,8 @@ mod tests {
     const CONFIG: &str = r#"
         [[peer]]
         name   = "cloud"
-        local  = "192.0.2.2"
-        remote = "192.0.2.1"
+        local  = ["192.0.2.2", "2001:db8::2"]
+        remote = ["192.0.2.1", "2001:db8::1"]
         psk    = "a key of more than twenty characters"
         [[peer.child]]
         name      = "hosts"

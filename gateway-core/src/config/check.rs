@@ -12,7 +12,7 @@ use super::areas::{Area, meetings};
 use super::diff::same_key;
 use super::reader::Reader;
 use super::selector::Selector;
-use super::{Child, Identity, Peer, Remote, Settings, Traffic};
+use super::{Child, Identity, Mode, Peer, Remote, Settings, Traffic};
 
 /// Where the parts of a peer stand: offsets in the text.
 pub(super) struct PeerPlaces {
@@ -63,6 +63,7 @@ pub(super) fn contradictions(reader: &mut Reader<'_>, gateway: &Settings, peers:
         own_addresses(reader, peer);
         two_ends(reader, peer);
         child_names(reader, peer);
+        hosts(reader, peer);
         for (child, places) in peer.0.children.iter().zip(&peer.1.children) {
             carried(reader, gateway, &Sides::of(child, places));
         }
@@ -120,6 +121,34 @@ fn own_addresses(reader: &mut Reader<'_>, (peer, places): &Placed) {
     let all_known = !peer.local.is_empty() && !addresses.is_empty() && addresses.len() == peer.remote.len();
     if all_known && !(local.0 && remote.0) && !(local.1 && remote.1) {
         reader.error(places.local, "\"local\" and \"remote\" of two families", "addresses of one family", "");
+    }
+}
+
+/// In transport mode packets have the addresses by which the two are reached, as far as these are written.
+fn hosts(reader: &mut Reader<'_>, (peer, places): &Placed) {
+    let remote: Vec<_> = peer.remote.iter().filter_map(Remote::address).collect();
+    let remote = if remote.len() == peer.remote.len() { remote } else { Vec::new() };
+    for (child, places) in peer.children.iter().zip(&places.children).filter(|(child, _)| child.mode == Mode::Transport)
+    {
+        let sides = Sides::of(child, places);
+        reached_at(reader, &peer.local, sides.local());
+        reached_at(reader, &remote, sides.remote());
+    }
+}
+
+/// Tells of selectors of a host in transport mode that are not one of its addresses; without any, these are not known.
+pub(super) fn reached_at<'s>(
+    reader: &mut Reader<'_>,
+    host: &[IpAddr],
+    selectors: impl Iterator<Item = (&'s TrafficSelector, &'s usize)>,
+) {
+    for (selector, at) in selectors.filter(|(selector, _)| !host.is_empty() && !host.contains(&selector.addrs.start()))
+    {
+        let found = format!("{} in transport mode", selector.addrs.start());
+        let expected: Vec<_> = host.iter().map(ToString::to_string).collect();
+        let hint = "transport mode has no addresses but the packet's own, that of a NAT where the other side sees it; \
+                    tunnels have";
+        reader.error(*at, found, expected.join(" or "), hint);
     }
 }
 

@@ -76,7 +76,7 @@ pub enum ChildDiff {
     Removed,
     /// Its selectors, mode, proposals or compression changed: delete its SAs and negotiate anew.
     Replaced,
-    /// Only its timers, its priority or its level changed: its SAs go on.
+    /// Only its timers, its priority, its level or what its SAs send changed: its SAs go on.
     Changed,
 }
 
@@ -164,6 +164,8 @@ fn settings(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("outside", old.outside != new.outside),
         ("mtu", old.mtu != new.mtu),
         ("mss", old.mss != new.mss),
+        ("relay-icmp", old.relay_icmp != new.relay_icmp),
+        ("check-checksums", old.check_checksums != new.check_checksums),
         ("replay-window", old.replay_window != new.replay_window),
         ("cookie-threshold", old.cookie_threshold != new.cookie_threshold),
     ];
@@ -217,6 +219,7 @@ fn child_diff(old: &Child, new: &Child) -> Option<ChildDiff> {
         && old.lifetime == new.lifetime
         && old.rekey_bytes == new.rekey_bytes
         && old.rekey_packets == new.rekey_packets
+        && old.dont_fragment == new.dont_fragment
         && old.priority == new.priority
         && old.level == new.level;
     match (same_traffic, same_rest) {

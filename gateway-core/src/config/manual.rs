@@ -9,12 +9,13 @@ use core::net::{IpAddr, SocketAddr};
 use ike_core::crypto::{EspSuite, Protection};
 use ike_core::proposal::EspProposal;
 use ipsec_core::net::{Encap, NATT_PORT, Path, Spi, TrafficSelector};
+use ipsec_core::sa::DontFragment;
 use zeroize::Zeroizing;
 
 use super::check::{self, Sides};
 use super::diagnostic::{ConfigError, Position};
 use super::grammar::{Bad, address, secret_file};
-use super::peer::{between_hosts, mode, traffic};
+use super::peer::{between_hosts, dont_fragment, mode, traffic};
 use super::proposal::{Kind, explained};
 use super::reader::{Placed, Reader, Section};
 use super::secret::{Secret, SecretSource};
@@ -92,6 +93,8 @@ pub struct ManualSa {
     pub integ_key: Option<SecretSource>,
     /// The peer's UDP port, where ESP goes in UDP. Ours is 4500.
     pub encap: Option<u16>,
+    /// The DF bit of what is sent over IPv4; of use to the sender.
+    pub dont_fragment: DontFragment,
     /// Packets that the anti-replay window remembers; of use to the receiver.
     pub replay: u16,
     /// Numbers up to this one are taken for used.
@@ -168,7 +171,8 @@ impl ManualSa {
 
     /// Whether it is the very same SA to send with.
     pub(crate) fn sends_as(&self, other: &Self) -> bool {
-        (self.encap, self.sequence) == (other.encap, other.sequence) && self.has_keys_of(other)
+        (self.encap, self.dont_fragment, self.sequence) == (other.encap, other.dont_fragment, other.sequence)
+            && self.has_keys_of(other)
     }
 
     /// Whether it is the very same SA to receive with: what comes in is taken either way, in UDP or not.
@@ -252,6 +256,7 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, gatewa
     let key = key(reader, section, ["key", "key-file"], protection.map(Protection::encr_key_len));
     let integ_key = key_of_integ(reader, section, protection);
     let encap = reader.number(section, "encap", 1..=u16::MAX);
+    let dont_fragment = mode.map(|mode| dont_fragment(reader, section, mode));
     let replay = window(reader, section, "replay").unwrap_or(gateway.replay_window);
     if replay > gateway.replay_window {
         let found = format!("{replay}, which is more than \"replay-window\" under [gateway]");
@@ -270,11 +275,10 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, gatewa
             reader.error(section.place("local-ts"), "several selectors", "one", hint);
         }
         for (host, selectors) in [(&local, local_ts), (&remote, remote_ts)] {
-            let Some(Placed { value: host, .. }) = host else { continue };
-            for other in selectors.iter().filter(|one| mode == Mode::Transport && one.value.addrs.start() != *host) {
-                let found = format!("{} in transport mode", other.value.addrs.start());
-                let hint = "transport mode has no addresses but the packet's own; BEET mode and tunnels have";
-                reader.error(other.at, found, host.to_string(), hint);
+            if let Some(Placed { value: host, .. }) = host
+                && mode == Mode::Transport
+            {
+                check::reached_at(reader, &[*host], selectors.iter().map(|placed| (&placed.value, &placed.at)));
             }
         }
     }
@@ -285,6 +289,7 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, gatewa
         key: key?,
         integ_key: integ_key?,
         encap,
+        dont_fragment: dont_fragment?,
         replay,
         sequence: u64::try_from(sequence).unwrap_or(0),
     };

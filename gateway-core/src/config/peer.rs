@@ -7,7 +7,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use ipsec_core::net::{AddrRange, TrafficSelector};
-use ipsec_core::sa::MAX_SELECTORS;
+use ipsec_core::sa::{DontFragment, MAX_SELECTORS};
 use ipsec_core::spd::Level;
 
 use super::check::{ChildPlaces, PeerPlaces};
@@ -125,6 +125,7 @@ fn read_child<'t>(
     }
     let child_name = reader.read(section, "name", "a name in quotes", name);
     let mode = mode(reader, section, &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport)]);
+    let dont_fragment = mode.map(|mode| dont_fragment(reader, section, mode));
     let local = traffic(reader, section, "local-ts");
     let remote = traffic(reader, section, "remote-ts");
     let esp = proposal::read(reader, section, &mut lists.esp);
@@ -160,6 +161,7 @@ fn read_child<'t>(
         name: child_name?.value,
         at: reader.position(section.at),
         mode: mode.filter(|_| hosts)?,
+        dont_fragment: dont_fragment?,
         local_ts: values(&local),
         remote_ts: values(&remote),
         esp: esp?,
@@ -265,6 +267,18 @@ pub(super) fn mode<'t>(
     choices: &[(&'static str, Mode)],
 ) -> Option<Mode> {
     if section.has("mode") { reader.choice(section, "mode", choices) } else { Some(Mode::Tunnel) }
+}
+
+/// The DF bit of outer headers. Between two hosts there is but one header, with the sender's bit in it, which the kernel makes anew.
+pub(super) fn dont_fragment<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, mode: Mode) -> DontFragment {
+    let choices = &[("clear", DontFragment::Clear), ("copy", DontFragment::Copy), ("set", DontFragment::Set)];
+    let chosen = reader.choice(section, "df", choices).unwrap_or(DontFragment::Clear);
+    if mode != Mode::Tunnel && chosen != DontFragment::Clear {
+        let found = format!("\"df\" in {} mode", mode.as_str());
+        let hint = "only a tunnel has an outer header beside the inner one (RFC 4301 §8.1)";
+        reader.error(section.place("df"), found, "mode = \"tunnel\", or no \"df\"", hint);
+    }
+    chosen
 }
 
 /// Tells of selectors that are no single address where the mode is for two hosts; whether there was none.

@@ -42,7 +42,18 @@ pub static LINUX: Home = Home {
         Table { title: FILE, keys: &["gateway", "peer", "policy", "sa"] },
         Table {
             title: "[gateway]",
-            keys: &["control", "tun", "log", "outside", "mtu", "mss", "replay-window", "cookie-threshold"],
+            keys: &[
+                "control",
+                "tun",
+                "log",
+                "outside",
+                "mtu",
+                "mss",
+                "relay-icmp",
+                "check-checksums",
+                "replay-window",
+                "cookie-threshold",
+            ],
         },
         Table {
             title: "[[peer]]",
@@ -67,6 +78,7 @@ pub static LINUX: Home = Home {
             keys: &[
                 "name",
                 "mode",
+                "df",
                 "local-ts",
                 "remote-ts",
                 "esp",
@@ -97,6 +109,7 @@ pub static LINUX: Home = Home {
                 "integ-key",
                 "integ-key-file",
                 "encap",
+                "df",
                 "replay",
                 "sequence",
                 "local-ts",

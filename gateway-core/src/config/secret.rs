@@ -83,6 +83,9 @@ impl Secret {
         if octets.is_empty() || octets.len() > PSK_MAX {
             return Err(Bad::secret(0, EXPECTED));
         }
+        if let Some(why) = known(&octets) {
+            return Err(Bad::secret(0, RANDOM).hint(why));
+        }
         Ok((Self(octets), doubts(written, length)))
     }
 
@@ -97,10 +100,33 @@ impl Secret {
             Bad::secret(at.saturating_add(2), expected()).hint(hint)
         })?;
         match octets.len() {
-            found if found == length => Ok(Self(octets)),
+            found if found == length => match known(&octets) {
+                Some(why) => Err(Bad::secret(0, RANDOM).hint(why)),
+                None => Ok(Self(octets)),
+            },
             found => Err(Bad::secret(0, expected()).hint(format!("there are {found}"))),
         }
     }
+}
+
+const RANDOM: &str =
+    "fresh random octets, for instance \"0x\" and the output of `openssl rand -hex 32`, or as many as it has";
+
+/// The keys in docs/configuration.md.
+pub(super) const EXAMPLES: [&str; 3] = [
+    "7c1f0c8de2b6a3954bd10f6ea7c8239f5e64d20b91c83a7f",
+    "3b5d1f0c8e92a6740bd10f6ea7c8239f5e64d20b",
+    "91c83a7f7c1f0c8de2b6a3954bd10f6ea7c8239f",
+];
+
+/// Why a key is none: everybody has it.
+fn known(octets: &[u8]) -> Option<&'static str> {
+    let (first, rest) = octets.split_first()?;
+    if !rest.is_empty() && rest.iter().fold(0, |differs, octet| differs | (octet ^ first)) == 0 {
+        return Some("it is one octet again and again, which anybody tries first");
+    }
+    let example = EXAMPLES.iter().filter_map(|digits| unhex(digits).ok()).any(|example| example.ct_eq(octets).into());
+    example.then_some("it is the key of an example in the documentation, which everybody has")
 }
 
 /// What is probably not meant about a key that can be used.

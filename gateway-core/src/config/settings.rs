@@ -37,6 +37,8 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Option<Section<'_, 't>>
         outside: Vec::new(),
         mtu: Settings::MTU,
         mss: Mss::Auto,
+        relay_icmp: true,
+        check_checksums: false,
         replay_window: Settings::REPLAY_WINDOW,
         cookie_threshold: Settings::COOKIE_THRESHOLD,
     };
@@ -52,10 +54,14 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Option<Section<'_, 't>>
         outside: outside.unwrap_or_default().into_iter().map(|word| word.value).collect(),
         mtu: reader.number(section, "mtu", 576..=9000).unwrap_or(defaults.mtu),
         mss: reader.read(section, "mss", MSS_EXPECTED, mss).map_or(defaults.mss, |word| word.value),
+        relay_icmp: reader.choice(section, "relay-icmp", YES_OR_NO).unwrap_or(defaults.relay_icmp),
+        check_checksums: reader.choice(section, "check-checksums", YES_OR_NO).unwrap_or(defaults.check_checksums),
         replay_window: window(reader, section, "replay-window").unwrap_or(defaults.replay_window),
         cookie_threshold: reader.number(section, "cookie-threshold", 0..=4096).unwrap_or(defaults.cookie_threshold),
     }
 }
+
+const YES_OR_NO: &[(&str, bool)] = &[("yes", true), ("no", false)];
 
 const MSS_EXPECTED: &str = "\"auto\", \"off\", or a size from \"500\" to \"8900\"";
 

@@ -127,6 +127,67 @@ fn a6_nothing_is_compressed_unless_a_child_says_so_and_another_wish_is_another_c
 }
 
 #[test]
+fn the_df_bit_of_a_tunnel_is_clear_unless_it_is_copied_or_set() {
+    let with = |lines: &str| GOOD.replace("rekey     = \"1h\"\n", lines);
+    let read = |lines: &str| parse(&with(lines)).0;
+    let bits = [
+        ("", DontFragment::Clear),
+        ("clear", DontFragment::Clear),
+        ("copy", DontFragment::Copy),
+        ("set", DontFragment::Set),
+    ];
+    for (word, bit) in bits {
+        let lines = if word.is_empty() { String::new() } else { format!("df = \"{word}\"\n") };
+        assert_eq!(read(&lines).peers[0].children[0].dont_fragment, bit, "{word}");
+    }
+    let refused = told(&errors(&with("df = \"copied\"\n")));
+    assert!(refused.contains("expected \"clear\" or \"copy\" or \"set\""), "{refused}");
+    let children = Vec::from([("net".into(), ChildDiff::Changed)]);
+    let diff = Config::diff(&read(""), &read("df = \"set\"\n")).peers;
+    assert_eq!(diff, [("cloud".into(), PeerDiff::Changed { children })], "its SAs go on");
+    // Between two hosts there is no other header.
+    let hosts = |df: &str| {
+        let hosts = GOOD.replace("10.2.0.0/16", "192.0.2.2").replace("10.1.0.0/16", "192.0.2.1");
+        hosts.replace("mode      = \"tunnel\"", &format!("mode = \"transport\"\ndf = \"{df}\""))
+    };
+    assert_eq!(parse(&hosts("clear")).0.peers[0].children[0].mode, Mode::Transport);
+    let refused = told(&errors(&hosts("copy")));
+    assert!(refused.starts_with("21:1: found \"df\" in transport mode, expected mode = \"tunnel\""), "{refused}");
+}
+
+#[test]
+fn icmp_errors_are_relayed_and_checksums_left_alone_unless_it_says_so() {
+    let read = |lines: &str| parse(&GOOD.replacen("[gateway]\n", &format!("[gateway]\n{lines}"), 1)).0;
+    let found = |lines: &str| (read(lines).gateway.relay_icmp, read(lines).gateway.check_checksums);
+    assert_eq!(found(""), (true, false));
+    let other = "relay-icmp = \"no\"\ncheck-checksums = \"yes\"\n";
+    assert_eq!(found(other), (false, true));
+    assert_eq!(Config::diff(&read(""), &read(other)).settings, ["relay-icmp", "check-checksums"]);
+}
+
+#[test]
+fn what_two_hosts_say_to_each_other_has_the_addresses_by_which_they_are_reached() {
+    let child = |local: &str, remote: &str| {
+        let hosts = GOOD.replace("mode      = \"tunnel\"", "mode = \"transport\"");
+        hosts.replace("[\"10.2.0.0/16\"]", local).replace("[\"10.1.0.0/16\"]", remote)
+    };
+    let both = child("\"192.0.2.2[tcp]\"", "\"192.0.2.1\"");
+    assert_eq!(parse(&both).1, []);
+    let refused = told(&errors(&child("\"192.0.2.9\"", "\"192.0.2.1\"")));
+    assert!(refused.starts_with("21:13: found 192.0.2.9 in transport mode, expected 192.0.2.2; "), "{refused}");
+    let several = both.replace("\"192.0.2.1\"\nlocal-id", "[\"192.0.2.7\", \"192.0.2.8\"]\nlocal-id");
+    let refused = told(&errors(&several));
+    assert!(refused.contains("22:13: found 192.0.2.1 in transport mode, expected 192.0.2.7 or 192.0.2.8"), "{refused}");
+    // What is not written is not known.
+    for (side, open) in [
+        ("local     = \"192.0.2.2\"", "local = \"any\""),
+        ("remote    = \"192.0.2.1\"", "remote = [\"192.0.2.7\", \"gate.example\"]"),
+    ] {
+        assert_eq!(parse(&both.replace(side, open)).0.peers[0].children.len(), 1, "{open}");
+    }
+}
+
+#[test]
 fn e1_a_child_that_is_not_protected_while_there_is_no_sa_is_warned_of_and_named() {
     let with = |level: &str| GOOD.replace("rekey     = \"1h\"\n", &format!("level = \"{level}\"\n"));
     let (lax, warnings) = parse(&with("use"));

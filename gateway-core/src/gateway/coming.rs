@@ -50,7 +50,7 @@ impl Gateway {
         if !entry.covers(up) {
             return Came::Beside;
         }
-        let lifetime = entry.lifetime;
+        let (lifetime, dont_fragment) = (entry.lifetime, entry.dont_fragment);
         // What is meant for one party must not go to another one that says the same address: of those who may call from anywhere,
         // or whose own address it is.
         let anywhere = self.peers.get(&up.peer).is_some_and(|entry| entry.anywhere);
@@ -58,7 +58,7 @@ impl Gateway {
         if let Some(other) = self.sas.held_by_another(up.config, up.party, up.remote).filter(|_| alone) {
             return Came::Refused(Cause::held_by_another(other.selectors().1));
         }
-        let terms = Terms { pair: self.next_pair(), lifetime, window: self.window, alone };
+        let terms = Terms { pair: self.next_pair(), lifetime, window: self.window, dont_fragment, alone };
         let mut installed = match install(now, up, &terms, plane) {
             Ok(installed) => installed,
             Err(refused) => return Came::Refused(Cause::not_installed(&refused.to_string())),

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
 use ipsec_core::error;
-use ipsec_core::sa::{self, DontFragment, InboundParams, Lifetime, OutboundParams, Params};
+use ipsec_core::sa::{self, InboundParams, Lifetime, OutboundParams, Params};
 use ipsec_core::time::Instant;
 
 use crate::cause::{Cause, Kind};
@@ -201,7 +201,7 @@ impl Gateway {
         }
         let Numbers { after: last_sent, until: last_number } = numbers;
         let installed = params(entry, &entry.config.outbound, |sa| {
-            let dont_fragment = DontFragment::Clear;
+            let dont_fragment = entry.config.outbound.dont_fragment;
             let params = OutboundParams { sa, last_sent, last_number, copy_dscp: true, dont_fragment };
             plane.install_outbound(now, pair, &params)
         });

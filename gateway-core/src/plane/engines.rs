@@ -11,6 +11,7 @@ use ipsec_core::sa::{Event, InboundParams, OutboundParams, SaId, Status};
 use ipsec_core::spd::{Hits, Rule};
 use ipsec_core::time::Instant;
 
+use crate::config::Settings;
 use crate::policy::{self, Inbound, Outbound};
 
 use super::seam::{DataPlane, Half, Incomplete, Pair, PlaneEvent, Progress, Refused, Usage};
@@ -112,6 +113,9 @@ pub struct Engines<O, I> {
     pairs: BTreeMap<Pair, Halves>,
     /// Pairs by the SPIs of their halves, which peers may choose alike.
     by_spi: BTreeSet<(Half, Spi, Pair)>,
+    /// Of every SA: see [`Engines::with`].
+    relays_errors: bool,
+    checks_checksums: bool,
 }
 
 #[derive(Default)]
@@ -145,7 +149,13 @@ impl<O, I> fmt::Debug for Engines<O, I> {
 impl<O, I> Engines<O, I> {
     /// Engines without SAs.
     pub fn new(outbound: O, inbound: I) -> Self {
-        Self { outbound, inbound, pairs: BTreeMap::new(), by_spi: BTreeSet::new() }
+        let (pairs, by_spi) = (BTreeMap::new(), BTreeSet::new());
+        Self { outbound, inbound, pairs, by_spi, relays_errors: true, checks_checksums: false }
+    }
+
+    /// Has SAs from now on relay ICMP errors, and look at checksums, as these settings have it.
+    pub fn with(self, settings: &Settings) -> Self {
+        Self { relays_errors: settings.relay_icmp, checks_checksums: settings.check_checksums, ..self }
     }
 
     /// What an event of one of the engines says, in the words of a data plane; `None`: the SA is gone already.
@@ -277,13 +287,22 @@ where
     }
 
     fn install_inbound(&mut self, now: Instant, pair: Pair, params: &InboundParams<'_>) -> Result<Progress, Refused> {
-        let id = self.inbound.with_mut(|engine| engine.install(now, params))?;
+        let id = self.inbound.with_mut(|engine| {
+            let id = engine.install(now, params)?;
+            engine.relay_icmp_errors(id, self.relays_errors);
+            engine.check_checksums(id, self.checks_checksums);
+            Ok::<_, error::Refused>(id)
+        })?;
         self.enter(pair, Half::Inbound, id, params.sa.spi);
         Ok(Progress::Done)
     }
 
     fn install_outbound(&mut self, now: Instant, pair: Pair, params: &OutboundParams<'_>) -> Result<Progress, Refused> {
-        let id = self.outbound.with_mut(|engine| engine.install(now, params))?;
+        let id = self.outbound.with_mut(|engine| {
+            let id = engine.install(now, params)?;
+            engine.relay_icmp_errors(id, self.relays_errors);
+            Ok::<_, error::Refused>(id)
+        })?;
         self.enter(pair, Half::Outbound, id, params.sa.spi);
         Ok(Progress::Done)
     }

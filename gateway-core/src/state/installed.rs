@@ -110,6 +110,7 @@ pub(crate) struct Waiting {
     remote: Vec<TrafficSelector>,
     lifetime: Lifetime,
     compression: Option<Cpi>,
+    dont_fragment: DontFragment,
 }
 
 /// What a Child SA has besides what was negotiated.
@@ -118,6 +119,8 @@ pub(crate) struct Terms {
     pub(crate) lifetime: Lifetime,
     /// Size of the anti-replay window in packets.
     pub(crate) window: u16,
+    /// Of outer IPv4 headers.
+    pub(crate) dont_fragment: DontFragment,
     /// See [`Installed::alone`].
     pub(crate) alone: bool,
 }
@@ -129,7 +132,7 @@ pub(crate) fn install(
     terms: &Terms,
     plane: &mut dyn DataPlane,
 ) -> Result<Installed, Refused> {
-    let Terms { pair, lifetime, window, alone } = *terms;
+    let Terms { pair, lifetime, window, dont_fragment, alone } = *terms;
     let (ours, theirs) = up.compression.unzip();
     let params = InboundParams {
         sa: Params {
@@ -152,9 +155,9 @@ pub(crate) fn install(
     let receiving = plane.install_inbound(now, pair, &params)?;
     let sa = Params { spi: up.spi_out, keymat: up.key_out, compression: theirs, ..params.sa };
     let sending = match up.outbound_ready {
-        true => install_outbound(now, pair, sa, plane).map(|progress| (Sending::Through, progress)),
+        true => install_outbound(now, pair, sa, dont_fragment, plane).map(|progress| (Sending::Through, progress)),
         // Only what has to wait needs a key of its own: the other one goes from where it was made to where it stays.
-        false => Ok((Sending::Later(Box::new(Waiting::of(&sa))), Progress::Done)),
+        false => Ok((Sending::Later(Box::new(Waiting::of(&sa, dont_fragment))), Progress::Done)),
     };
     let (outbound, sending) = sending.inspect_err(|_| {
         plane.remove(pair, Half::Inbound); // nothing went through it
@@ -190,14 +193,19 @@ pub(crate) fn install(
 }
 
 /// A fresh key out of IKE: nothing was ever sent under it.
-fn install_outbound(now: Instant, pair: Pair, sa: Params<'_>, plane: &mut dyn DataPlane) -> Result<Progress, Refused> {
-    let params =
-        OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment: DontFragment::Clear };
+fn install_outbound(
+    now: Instant,
+    pair: Pair,
+    sa: Params<'_>,
+    dont_fragment: DontFragment,
+    plane: &mut dyn DataPlane,
+) -> Result<Progress, Refused> {
+    let params = OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment };
     plane.install_outbound(now, pair, &params)
 }
 
 impl Waiting {
-    fn of(sa: &Params<'_>) -> Self {
+    fn of(sa: &Params<'_>, dont_fragment: DontFragment) -> Self {
         Self {
             spi: sa.spi,
             mode: sa.mode,
@@ -209,6 +217,7 @@ impl Waiting {
             remote: sa.remote_ts.to_vec(),
             lifetime: sa.lifetime,
             compression: sa.compression,
+            dont_fragment,
         }
     }
 
@@ -234,7 +243,7 @@ impl Waiting {
             lifetime: self.lifetime,
             compression: self.compression,
         };
-        install_outbound(now, pair, sa, plane)
+        install_outbound(now, pair, sa, self.dont_fragment, plane)
     }
 }
 

@@ -75,6 +75,14 @@ fn packets_pass_both_ways_and_are_counted_and_shown_under_the_name_of_the_pair()
 }
 
 #[test]
+fn the_df_bit_is_that_of_the_one_that_sends() {
+    for (lines, set) in [("", false), ("df = \"set\"", true)] {
+        let mut world = started(&manual(true, lines), &manual(false, ""), 1000);
+        assert_eq!(crate::traffic::df(&mut world), set);
+    }
+}
+
+#[test]
 fn nothing_leaves_before_numbers_are_set_aside_nor_when_there_are_none() {
     let mut world = World::new(&manual(true, ""), &manual(false, "")).start();
     let blocked =

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gateway_core::gateway::{Parts, PeerState, Totals, What};
 use gateway_core::plane::Half;
-use ipsec_core::buf::PacketBuf;
+use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::Verdict;
 use ipsec_core::error::Discard;
@@ -53,6 +53,72 @@ fn e10_rekeys_lose_no_packet_and_the_totals_go_on() {
     assert_eq!(world.right.child("other", "net").0.packets_in, 600);
     // Old SAs are gone from the engines.
     assert!(world.left.plane.inbound.sas().count() <= 2 && world.left.plane.outbound.sas().count() <= 2);
+}
+
+/// The DF bit that a packet of the left side's gets outside.
+pub(crate) fn df(world: &mut World) -> bool {
+    let (now, inner, engine) = (world.now, packet(1, 2, b"how"), &mut world.left.plane.outbound);
+    let Ok(Verdict::Protect(sa)) = engine.classify(now, &inner) else { panic!("there is no SA") };
+    let mut bytes = vec![0; HEADROOM + inner.len() + TAILROOM];
+    engine.seal(now, sa, &mut PacketBuf::with_payload(&mut bytes, &inner).unwrap()).unwrap().dont_fragment
+}
+
+#[test]
+fn the_df_bit_is_the_child_s_whoever_asked_for_its_sa() {
+    for (ours, theirs) in [("60s", "1h"), ("1h", "60s")] {
+        for (word, set) in [("clear", false), ("set", true)] {
+            let child = format!("rekey = \"{ours}\"\ndf = \"{word}\"");
+            let right = peer(false, "start = \"passive\"", &format!("rekey = \"{theirs}\""));
+            let mut world = World::new(&peer(true, "", &child), &right).start();
+            assert_eq!(df(&mut world), set, "{word}");
+            for _ in 0..100 {
+                world.ping();
+                world.pass(secs(1));
+            }
+            assert!(world.left.child("other", "net").1 > 0, "it was rekeyed");
+            assert_eq!(df(&mut world), set, "{word}");
+        }
+    }
+}
+
+/// What a router on the left side says of a packet that came out of the tunnel.
+fn hop_limit_ran_out() -> Vec<u8> {
+    let quoted = packet(2, 1, b"on its way");
+    let mut error =
+        vec![0x45, 0, 0, 56, 0, 0, 0, 0, 64, 1, 0, 0, 192, 168, 9, 9, 10, 2, 0, 10, 11, 0, 0, 0, 0, 0, 0, 0];
+    error.extend(&quoted[..28]);
+    error
+}
+
+#[test]
+fn icmp_errors_of_routers_go_through_a_tunnel_unless_either_side_is_told_otherwise() {
+    let error = hop_limit_ran_out();
+    for (left, right, passes) in [("yes", "yes", true), ("yes", "no", false), ("no", "yes", false)] {
+        let setting = |word: &str| format!("[gateway]\nrelay-icmp = \"{word}\"\n");
+        let right_side = peer(false, "start = \"passive\"", "");
+        let mut world = World::new(&(setting(left) + &peer(true, "", "")), &(setting(right) + &right_side)).start();
+        let sent = world.send(true, &error);
+        let expected = if left == "yes" { Ok(()) } else { Err(Stopped::Discarded(Discard::OutNoPolicy)) };
+        assert_eq!(sent, expected, "{left}, {right}");
+        assert_eq!(world.right.received.contains(&error), passes, "{left}, {right}");
+        world.right.received.clear();
+        world.ping();
+    }
+}
+
+#[test]
+fn b19_what_was_damaged_before_esp_is_discarded_where_that_is_looked_at() {
+    let mut damaged = packet(1, 2, b"damaged");
+    damaged[26] = 0xff;
+    for (word, passes) in [("no", true), ("yes", false)] {
+        let right = format!("[gateway]\ncheck-checksums = \"{word}\"\n") + &peer(false, "start = \"passive\"", "");
+        let mut world = World::new(&peer(true, "", ""), &right).start();
+        assert_eq!(world.send(true, &damaged), Ok(()));
+        assert_eq!(world.right.received.contains(&damaged), passes, "{word}");
+        assert_eq!(world.right.plane.inbound.counters().get(Discard::InChecksum), u64::from(!passes));
+        world.right.received.clear();
+        world.ping();
+    }
 }
 
 #[test]

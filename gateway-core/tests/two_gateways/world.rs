@@ -76,6 +76,7 @@ impl Site {
             pool: leak(ikes * 2 * 2048, || 0),
             blocks: ikes,
         };
+        let gateway_settings = gateway.settings().clone();
         let endpoint = Endpoint::new(overheard(seed), peers, storage, settings).unwrap_or_else(|_| panic!());
         Self {
             gateway,
@@ -92,7 +93,8 @@ impl Site {
                     leak(engine, || InboundSlot::<RustCrypto>::EMPTY),
                     leak(engine * 16, || 0),
                 ),
-            ),
+            )
+            .with(&gateway_settings),
             story: Vec::new(),
             told_of: BTreeSet::new(),
             received: Vec::new(),

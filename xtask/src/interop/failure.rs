@@ -45,7 +45,7 @@ const SELECTORS: Cause =
 
 pub(super) fn wrong_psk(ends: Ends, first: First) -> Result<String> {
     let mut plan = Plan::new(ends)?;
-    plan.peer.psk = "0xffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff".to_owned();
+    plan.peer.psk = "0xff00ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff".to_owned();
     let tunnel = plan.start()?;
     let words = refused(&tunnel, first, &AUTHENTICATION)?;
     nothing_stands(&tunnel)?;

@@ -104,7 +104,7 @@ fn two_addresses_of_a_box(ends: Ends) -> Result<String> {
     tunnel.pair.west.gateway.address("wan", other, 24)?;
     let (mut second, mut their_second) = second_peer(&tunnel);
     (second.local, their_second.remote) = (Some(other), Some(other));
-    second.psk = format!("0x{}", "5a".repeat(32));
+    second.psk = format!("0x{}", "5a1c".repeat(16));
     their_second.psk.clone_from(&second.psk);
     tunnel.peer.configure(&[tunnel.peer_config.clone(), their_second])?;
     tunnel.peer.reload()?;

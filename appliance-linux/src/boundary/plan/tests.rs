@@ -22,9 +22,9 @@ fn what_has_manual_keys_is_led_and_guarded_as_what_a_child_has() {
     let sa = |direction: &str, spi: u32, key: &str| {
         format!(
             "[[sa]]\ndirection = \"{direction}\"\nspi = {spi}\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
-             suite = \"aes128gcm16\"\nkey = \"0x{}\"\nlocal-ts = \"10.2.0.0/16\"\nremote-ts = [\"10.1.0.0/16\", \
+             suite = \"aes128gcm16\"\nkey = \"0x00{}\"\nlocal-ts = \"10.2.0.0/16\"\nremote-ts = [\"10.1.0.0/16\", \
              \"10.2.7.0/24\"]\n",
-            key.repeat(20)
+            key.repeat(19)
         )
     };
     let manual = Config::parse(&(sa("out", 300, "01") + &sa("in", 301, "02"))).unwrap().0;

@@ -132,7 +132,7 @@ fn what_two_of_them_cannot_have_in_common_is_named() {
         PAIR.replace("0x202122232425262728292a2b2c2d2e2f30313233", "0x000102030405060708090a0b0c0d0e0f10111213");
     assert!(told(&errors(&one_key)).contains("found a [[sa]] with a key of the one in line 1"));
     // So with each key that a suite has, whichever of the two it is.
-    let octets = |octet: &str| format!("0x{}", octet.repeat(32));
+    let octets = |octet: &str| format!("0x00{}", octet.repeat(31));
     let both = |[first, second]: [[&str; 2]; 2]| {
         let keyed = |text: &str, key: &str, [cipher, integ]: [&str; 2]| {
             let keys = format!("\"{}\"\ninteg-key = \"{}\"", octets(cipher), octets(integ));
@@ -174,6 +174,31 @@ fn what_two_of_them_cannot_have_in_common_is_named() {
 }
 
 #[test]
+fn a_key_that_everybody_has_is_refused_wherever_it_stands() {
+    let example = "3b5d1f0c8e92a6740bd10f6ea7c8239f5e64d20b";
+    for (key, words) in [
+        ("00".repeat(20), "one octet again and again"),
+        ("a7".repeat(20), "one octet again and again"),
+        (example.to_uppercase(), "the key of an example in the documentation"),
+    ] {
+        let text = PAIR.replace("000102030405060708090a0b0c0d0e0f10111213", &key);
+        let refused = told(&errors(&text));
+        assert!(
+            refused.starts_with("8:14: found a key that cannot be read, expected fresh random octets"),
+            "{refused}"
+        );
+        assert!(refused.contains(words) && !refused.contains(&key), "{refused}");
+        let mut config = parse(&PAIR.replace("key       = \"0x0001", "key-file = \"out.key\"\n# 0x0001")).0;
+        let refused = told(&config.load_secrets(|_| Ok(Zeroizing::new(format!("0x{key}\n").into()))).unwrap_err());
+        assert!(refused.contains(words) && !refused.contains(&key), "{refused}");
+        let psk = told(&errors(&GOOD.replace("a pre-shared key of some length", &format!("0x{key}"))));
+        assert!(psk.contains(words) && !psk.contains(&key), "{psk}");
+    }
+    // One octet is short, and nothing else.
+    assert_eq!(parse(&GOOD.replace("a pre-shared key of some length", "x")).1.len(), 1);
+}
+
+#[test]
 fn a_key_in_a_file_is_held_to_the_suite_and_to_the_other_keys() {
     let text = PAIR.replace("key       = \"0x000102030405060708090a0b0c0d0e0f10111213\"", "key-file = \"out.key\"");
     let load = |octets: &'static str| {
@@ -210,6 +235,9 @@ fn a_reload_tells_which_of_the_two_changed_and_refuses_a_counter_that_is_reset()
     assert_eq!(diff("[gateway]\n"), named(ManualDiff::Removed));
     assert_eq!(diff(&PAIR.replace("0x0001", "0xff01")), named(ManualDiff::Changed { outbound: true, inbound: false }));
     assert_eq!(diff(&PAIR.replace("0x2021", "0xff21")), named(ManualDiff::Changed { outbound: false, inbound: true }));
+    let df = |direction: &str| PAIR.replace(direction, &format!("{direction}\ndf = \"copy\""));
+    assert_eq!(diff(&df("direction = \"out\"")), named(ManualDiff::Changed { outbound: true, inbound: false }));
+    assert_eq!(diff(&df("direction = \"in\"")), [], "of use to the sender alone");
     assert_eq!(diff(&PAIR.replace("10.31.", "10.32.")), named(ManualDiff::Replaced), "another pair of that name");
     let renamed = diff(&PAIR.replace("10.31.", "10.32.").replace("0x2001", "0x2002"));
     let other = ("sa/0x00002002".to_string(), ManualDiff::Added);
