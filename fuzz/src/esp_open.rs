@@ -64,7 +64,8 @@ fn receive<P: PacketCrypto>(crypto: P, esn: bool, input: &mut Input<'_>, mut sea
         policy: PolicyId(1),
         local_ts: &ts,
         remote_ts: &ts,
-        lifetime: Lifetime::default(), compression: None,
+        lifetime: Lifetime::default(),
+        compression: None,
     };
     inbound.install(Instant::ZERO, &InboundParams { sa, window: WINDOW as usize, highest_seen }).expect("a free slot");
 

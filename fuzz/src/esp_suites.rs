@@ -125,7 +125,8 @@ impl<'a> Ends<'a> {
             policy: PolicyId(1),
             local_ts,
             remote_ts,
-            lifetime: Lifetime::default(), compression: None,
+            lifetime: Lifetime::default(),
+            compression: None,
         };
         let engine = || WithIvs::new(RustCrypto, Ivs(0));
         let mut outbound = Outbound::new(engine(), &mut [], &mut slots.0);

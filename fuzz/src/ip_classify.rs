@@ -145,7 +145,8 @@ fn sa<'k>(policy: PolicyId, local_ts: &'k [TrafficSelector], remote_ts: &'k [Tra
         policy,
         local_ts,
         remote_ts,
-        lifetime: Lifetime::default(), compression: None,
+        lifetime: Lifetime::default(),
+        compression: None,
     };
     OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment: DontFragment::Copy }
 }

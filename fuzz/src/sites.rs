@@ -96,7 +96,8 @@ impl Pad for Site {
             local,
             remote,
             rekey: Duration::from_secs(150),
-            lifetime: Duration::from_secs(200), compress: false,
+            lifetime: Duration::from_secs(200),
+            compress: false,
         })
     }
 

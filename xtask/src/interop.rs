@@ -16,6 +16,7 @@ mod life;
 mod liveness;
 mod machine;
 mod many;
+mod mesh;
 mod nat;
 mod openiked;
 mod ours;
@@ -174,6 +175,7 @@ fn scenarios() -> Vec<Scenario> {
         suites::scenarios,
         hosts::scenarios,
         level::scenarios,
+        mesh::scenarios,
         hops::scenarios,
         libreswan::scenarios,
         openiked::scenarios,

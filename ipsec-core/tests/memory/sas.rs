@@ -255,6 +255,13 @@ struct Look {
 }
 
 impl Look {
+    /// Takes note of where it may be from now on, and of where else it is.
+    fn made<P: PacketCrypto>(&mut self, gateway: &Gateway<P>) {
+        let found = memory::places(&self.noted);
+        self.held = found.iter().map(|(_, at, _)| *at).filter(|at| gateway.holds(*at)).collect();
+        self.around("when it was made");
+    }
+
     /// Where else it is.
     fn around(&mut self, when: &str) {
         for (kind, at, part) in memory::places(&self.noted) {
@@ -278,15 +285,11 @@ fn life<P: PacketCrypto>(gateway: &mut Gateway<P>, suite: Protection, outbound_l
     // What a search leaves would be taken along into the slots.
     wipe::stack(1 << 16);
     let (sending, receiving) = gateway.install(suite, &hidden, outbound_last)?;
-    let found = memory::places(&look.noted);
-    look.held = found.iter().map(|(_, at, _)| *at).filter(|at| gateway.holds(*at)).collect();
-    look.around("when it was made");
+    look.made(gateway);
     if gateway.keys == Keys::InSlots {
         gateway.note_slots(&mut look.noted);
     }
-    let found = memory::places(&look.noted);
-    look.held = found.iter().map(|(_, at, _)| *at).filter(|at| gateway.holds(*at)).collect();
-    look.around("when it was made");
+    look.made(gateway);
     for octets in LENGTHS {
         let (sealed, path) = gateway.seal(sending, octets);
         look.around("after a packet was sealed");

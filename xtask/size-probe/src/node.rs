@@ -104,7 +104,8 @@ impl Pad for Config {
             local: self.local.get(index)?,
             remote: self.remote.get(index)?,
             rekey: Duration::from_secs(3600),
-            lifetime: Duration::from_secs(4000), compress: false,
+            lifetime: Duration::from_secs(4000),
+            compress: false,
         })
     }
 
@@ -307,7 +308,8 @@ fn install(outbound: &mut Sending, inbound: &mut Receiving, now: Instant, up: &C
         policy: PolicyId(up.config.0),
         local_ts: up.local,
         remote_ts: up.remote,
-        lifetime: Lifetime::default(), compression: None,
+        lifetime: Lifetime::default(),
+        compression: None,
     };
     let sa = InboundParams { sa: params(up.spi_in, up.key_in), window: 64, highest_seen: 0 };
     let into = inbound.install(now, &sa).ok()?;

@@ -108,7 +108,8 @@ fn params(path: Path, keymat: &[u8; 36]) -> Option<Params<'_>> {
         policy: PolicyId(1),
         local_ts: const { &[TrafficSelector::addrs(NETWORK)] },
         remote_ts: const { &[TrafficSelector::addrs(NETWORK)] },
-        lifetime: Lifetime::default(), compression: None,
+        lifetime: Lifetime::default(),
+        compression: None,
     })
 }
 

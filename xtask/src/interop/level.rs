@@ -20,7 +20,7 @@ use crate::lab::wait_for;
 use crate::lab::watch::{Crossing, Watch};
 use crate::outcome::{Result, ensure};
 
-const PSK: &str = "0x00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+pub(super) const PSK: &str = "0x00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut list: Vec<_> = Scenario::both_ways("e1-in-clear-before-an-sa-and-protected-after", before_and_after)
@@ -124,6 +124,15 @@ fn address(number: u8) -> IpAddr {
     Ipv4Addr::new(10, 9, number, 2).into()
 }
 
+/// One other host, as a host sees it that has the first of these addresses.
+pub(super) fn in_transport_mode(other: u8, (here, there): (IpAddr, IpAddr), start: &str, level: &str) -> String {
+    format!(
+        "[[peer]]\nname = \"h{other}\"\nlocal = \"{here}\"\nremote = \"{there}\"\npsk-file = \"h{other}.psk\"\n\
+         start = \"{start}\"\n[[peer.child]]\nname = \"host\"\nmode = \"transport\"\nlevel = \"{level}\"\n\
+         local-ts = \"{here}\"\nremote-ts = \"{there}\"\n"
+    )
+}
+
 impl Host {
     /// Its configuration, with this level for each other one.
     fn configuration(&self, level: &str) -> String {
@@ -132,12 +141,7 @@ impl Host {
             let (here, there) = (address(self.number), address(other));
             // The one with the smaller number calls.
             let start = if self.number < other { "active" } else { "passive" };
-            let _ = write!(
-                text,
-                "[[peer]]\nname = \"h{other}\"\nlocal = \"{here}\"\nremote = \"{there}\"\npsk-file = \"h{other}.psk\"\n\
-                 start = \"{start}\"\n[[peer.child]]\nname = \"host\"\nmode = \"transport\"\nlevel = \"{level}\"\n\
-                 local-ts = \"{here}\"\nremote-ts = \"{there}\"\n"
-            ); // writing into a string does not fail
+            text += &in_transport_mode(other, (here, there), start, level);
         }
         text
     }
@@ -155,10 +159,15 @@ impl Host {
 
 /// What crosses the router between hosts and is neither IKE nor ESP.
 #[derive(Clone, Default)]
-struct InClear(Arc<AtomicU64>, Arc<Mutex<BTreeSet<String>>>);
+pub(super) struct InClear(Arc<AtomicU64>, Arc<Mutex<BTreeSet<String>>>);
 
 impl InClear {
-    fn see(&self, frame: &[u8]) {
+    /// The packets in words.
+    pub(super) fn packets(&self) -> Vec<String> {
+        self.1.lock().map(|seen| seen.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    pub(super) fn see(&self, frame: &[u8]) {
         if classify(frame) == Kind::Clear {
             self.0.fetch_add(1, Ordering::Relaxed);
             if let Some(packet) = Packet::in_frame(frame)
@@ -169,7 +178,7 @@ impl InClear {
         }
     }
 
-    fn take(&self) -> u64 {
+    pub(super) fn take(&self) -> u64 {
         self.0.swap(0, Ordering::Relaxed)
     }
 }
@@ -231,7 +240,9 @@ fn five_hosts() -> Result<String> {
     let (seen, after) = (clear.take(), counted()?);
     let answers = load.stop()?;
     answers.all()?;
-    ensure(seen == 0 && after == moved, || format!("{seen} in clear: {:?}, counted {moved}, {after}", clear.1))?;
+    ensure(seen == 0 && after == moved, || {
+        format!("{seen} in clear: {:?}, counted {moved}, {after}", clear.packets())
+    })?;
     for watch in &watches {
         watch.saw_all()?;
     }

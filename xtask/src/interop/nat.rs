@@ -1,14 +1,21 @@
 //! Translators and filters on the path.
 
+use std::net::UdpSocket;
+use std::slice::from_ref;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::tunnel::{PEER, Plan, Tunnel};
+use super::tunnel::{NET, PEER, Plan, Tunnel};
 use super::{Ends, First, Scenario};
-use crate::lab::frame::Kind;
+use crate::lab::frame::{Kind, Packet, classify};
+use crate::lab::gateway::Gateway;
 use crate::lab::nat::Translation;
+use crate::lab::pair::{Pair, Side};
 use crate::lab::ping::ping;
+use crate::lab::portcullis::Portcullis;
 use crate::lab::wait_for;
-use crate::lab::wire::Faults;
+use crate::lab::watch::{Crossing, Watch};
+use crate::lab::wire::{Faults, Way};
 use crate::outcome::{Result, ensure};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -19,6 +26,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("masqueraded-they-initiate", |ends| masqueraded(ends, First::They)),
         Scenario::new("d7-short-udp-timeout-is-outlived-by-keepalives", short_timeout).thorough(),
     ];
+    list.push(Scenario::new("a-new-port-of-a-nat-is-followed-only-when-it-is-authentic", rebinding).ours());
     list.extend(Scenario::both_ways("a3-only-udp-500-and-4500-pass", only_udp));
     list.extend(Scenario::both_ways("b5-encap-always-where-esp-is-dropped", forced_encapsulation));
     list
@@ -64,6 +72,89 @@ fn masqueraded(ends: Ends, first: First) -> Result<String> {
     ensure(after.spis == before.0, || "another IKE SA".to_owned())?;
     carries_towards(&tunnel, first)?;
     Ok(format!("{} became {}", before.1, after.remote))
+}
+
+/// The peer's router gives it another port: whoever is outside follows what is authentic and new (RFC 7296 §2.23), and neither a
+/// forged packet, nor a copy, nor a forged message of IKE.
+fn rebinding(ends: Ends) -> Result<String> {
+    let mut plan = Plan::behind_nat(ends, None, Some(Translation::Masquerade))?;
+    plan.us.remote = None;
+    // Nothing but what is sent here tells where the peer is.
+    (plan.us.dpd, plan.peer.dpd) = (Duration::from_secs(600), Duration::from_secs(600));
+    let Pair { west, east, wire, .. } = &plan.pair;
+    let mut us = Portcullis::new(&west.gateway, "")?;
+    let mut peer = plan.pair.gateway(Side::East, ends.peer, "")?;
+    us.configure(from_ref(&plan.us))?;
+    peer.configure(from_ref(&plan.peer))?;
+    us.start()?;
+    peer.start()?;
+    peer.up(PEER, NET)?;
+    let us_as_any: &dyn Gateway = &us;
+    us_as_any.wait_up(PEER, NET, Duration::from_secs(15))?;
+    let both = || -> Result {
+        ping(&east.host, west.host_v4(0), 10, 56)?.all_answered()?;
+        ping(&west.host, east.host_v4(0), 10, 56)?.all_answered()
+    };
+    wait_for("the first ping", Duration::from_secs(10), || {
+        Ok(ping(&east.host, west.host_v4(0), 1, 56)?.lost.is_empty().then_some(()))
+    })?;
+    let nat = east.nat.as_ref().ok_or("no NAT")?;
+    let last = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&last);
+    let watch = Watch::start(&nat.router, "outside", move |crossing, frame| {
+        if (crossing, classify(frame)) == (Crossing::Out, Kind::EspInUdp)
+            && let Some((_, _, datagram)) = Packet::in_frame(frame).and_then(|packet| packet.udp())
+            && let Ok(mut kept) = kept.lock()
+        {
+            datagram.clone_into(&mut kept);
+        }
+    })?;
+    both()?;
+    drop(watch);
+    let copy = last.lock().map_err(|_| "the watch panicked")?.clone();
+    let before = us_as_any.ike_sa(PEER)?;
+    ensure(before.nat && copy.len() > 8, || format!("{before:?}, {} octets of ESP", copy.len()))?;
+
+    // The same public address, another port, as a new mapping would have.
+    let elsewhere = nat.router.within(|| Ok(UdpSocket::bind((east.public(), 55_555))?))?;
+    elsewhere.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let mut ahead = copy.clone();
+    ahead[6] ^= 0x40; // a sequence number in front of the window, and with it another ICV
+    let asked = wire.ike().into_iter().rev().find(|message| message.way == Way::West && !message.seen.response);
+    let mut message = asked.ok_or("no request on the wire")?.message;
+    message[20..24].copy_from_slice(&2_u32.to_be_bytes()); // the next request, were it authentic
+    let message = [vec![0; 4], message].concat();
+    let counted = |name: &str| -> Result<u64> { Ok(us.status()?["counters"][name].as_u64().ok_or("no such counter")?) };
+    let judged = || ["InReplayed", "InForged", "IkeForged"].into_iter().map(counted).collect::<Result<Vec<_>>>();
+    let due: Vec<u64> = judged()?.iter().map(|count| count + 5).collect();
+    for lie in [&copy, &ahead, &message] {
+        for _ in 0..5 {
+            elsewhere.send_to(lie, (west.public(), 4500))?;
+        }
+    }
+    wait_for("all lies to be judged", Duration::from_secs(5), || {
+        let judged = judged()?;
+        ensure(judged == due, || format!("{judged:?} instead of {due:?}"))?;
+        Ok(Some(()))
+    })?;
+    both()?;
+    ensure(elsewhere.recv(&mut [0; 2000]).is_err(), || "something is sent to the forger".to_owned())?;
+    let after = us_as_any.ike_sa(PEER)?;
+    ensure(after.remote == before.remote && counted("PeerMoved")? == 0, || format!("{before:?} became {after:?}"))?;
+
+    nat.forget_mappings()?;
+    // What comes first shows the new port; its answer may still go to the old one.
+    ping(&east.host, west.host_v4(0), 1, 56)?;
+    let after = wait_for("the new port to be followed", Duration::from_secs(5), || {
+        let sa = us_as_any.ike_sa(PEER)?;
+        Ok((sa.remote != before.remote).then_some(sa))
+    })?;
+    ensure(after.spis == before.spis, || format!("{before:?} became {after:?}"))?;
+    both()?;
+    let told = format!("the peer is at {} now", after.remote);
+    ensure(counted("PeerMoved")? == 1 && us.log().contains(&told), || us.log())?;
+    ensure(wire.clear_packets().is_empty(), || wire.story())?;
+    Ok(format!("{} became {}", before.remote, after.remote))
 }
 
 /// Row D7: the mapping lives 6 s, nobody speaks for 20 s, and then the *outside* has something to say.

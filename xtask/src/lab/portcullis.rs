@@ -122,6 +122,16 @@ impl Portcullis {
         Ok(children)
     }
 
+    /// Octets of the daemon that are in memory.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub(crate) fn resident(&self) -> Result<usize> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.daemon.process()?))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        Ok(line.split_whitespace().next().ok_or("no number")?.parse::<usize>()? * 1024)
+    }
+
     /// Sends a signal to the daemon.
     ///
     /// # Errors

@@ -1,13 +1,17 @@
-//! Requests over TCP, each in a connection of its own: what a user of a service notices.
+//! Requests over TCP, each in a connection of its own, and over UDP: what a user of a service notices.
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::link;
 use super::namespace::Namespace;
 use crate::outcome::{Result, ensure};
 
@@ -42,12 +46,56 @@ impl fmt::Display for Answers {
     }
 }
 
+/// What answers at port 8080 of some machines, over TCP and UDP. Dropping it ends it.
+pub(crate) struct Services {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Result>>,
+}
+
+impl Services {
+    /// One on each of these machines, at its address.
+    ///
+    /// # Errors
+    /// When a port cannot be had.
+    pub(crate) fn start(machines: &[(Arc<Namespace>, IpAddr)]) -> Result<Self> {
+        let mut services = Self { stop: Arc::default(), threads: Vec::new() };
+        for (machine, address) in machines {
+            let at = SocketAddr::new(*address, PORT);
+            let (listener, datagrams) = machine.within(|| Ok((TcpListener::bind(at)?, UdpSocket::bind(at)?)))?;
+            let stop = Arc::clone(&services.stop);
+            listener.set_nonblocking(true)?;
+            datagrams.set_nonblocking(true)?;
+            services.threads.push(std::thread::spawn(move || serve(&listener, &datagrams, &stop)));
+        }
+        Ok(services)
+    }
+
+    /// Ends them.
+    ///
+    /// # Errors
+    /// When one had ended before.
+    pub(crate) fn stop(mut self) -> Result {
+        self.stop.store(true, Ordering::Relaxed);
+        for service in self.threads.drain(..) {
+            service.join().map_err(|_| "a service panicked")??;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for service in self.threads.drain(..) {
+            let _ = service.join();
+        }
+    }
+}
+
 /// Services on some machines, each of which asks all others, until it is told to stop.
 pub(crate) struct Load {
-    /// Nobody asks any more, and then nobody answers.
-    asked: Arc<AtomicBool>,
-    answered: Arc<AtomicBool>,
-    services: Vec<JoinHandle<Result>>,
+    services: Services,
+    stop: Arc<AtomicBool>,
     users: Vec<JoinHandle<Answers>>,
 }
 
@@ -57,17 +105,10 @@ impl Load {
     /// # Errors
     /// When a service cannot be started.
     pub(crate) fn start(machines: &[(Arc<Namespace>, IpAddr)], interval: Duration) -> Result<Self> {
-        let mut load =
-            Self { asked: Arc::default(), answered: Arc::default(), services: Vec::new(), users: Vec::new() };
-        for (machine, address) in machines {
-            let listener = machine.within(|| Ok(TcpListener::bind(SocketAddr::new(*address, PORT))?))?;
-            let stop = Arc::clone(&load.answered);
-            listener.set_nonblocking(true)?;
-            load.services.push(std::thread::spawn(move || serve(&listener, &stop)));
-        }
+        let mut load = Self { services: Services::start(machines)?, stop: Arc::default(), users: Vec::new() };
         for (machine, address) in machines {
             for (_, other) in machines.iter().filter(|(_, other)| other != address) {
-                let (machine, to, stop) = (Arc::clone(machine), SocketAddr::new(*other, PORT), Arc::clone(&load.asked));
+                let (machine, to, stop) = (Arc::clone(machine), *other, Arc::clone(&load.stop));
                 load.users.push(std::thread::spawn(move || {
                     let all = || -> Result<Answers> { machine.within(|| Ok(use_it(to, interval, &stop))) };
                     all().unwrap_or_else(|error| Answers { asked: 0, failed: vec![error.to_string()] })
@@ -83,47 +124,51 @@ impl Load {
     /// When a service ended before.
     pub(crate) fn stop(self) -> Result<Answers> {
         let mut answers = Answers::default();
-        self.asked.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
         for user in self.users {
             let Answers { asked, failed } = user.join().map_err(|_| "a user panicked")?;
             answers.asked += asked;
             answers.failed.extend(failed);
         }
-        self.answered.store(true, Ordering::Relaxed);
-        for service in self.services {
-            service.join().map_err(|_| "a service panicked")??;
-        }
+        self.services.stop()?;
         Ok(answers)
     }
 }
 
-/// Answers each connection with what it says.
-fn serve(listener: &TcpListener, stop: &AtomicBool) -> Result {
+/// Answers each connection and each datagram with what it says.
+fn serve(listener: &TcpListener, datagrams: &UdpSocket, stop: &AtomicBool) -> Result {
+    let mut question = [0; QUESTION];
     while !stop.load(Ordering::Relaxed) {
         match listener.accept() {
             Ok((mut stream, _)) => {
                 std::thread::spawn(move || -> Result {
                     stream.set_nonblocking(false)?;
                     stream.set_read_timeout(Some(PATIENCE))?;
-                    let mut question = [0; 64];
+                    let mut question = [0; QUESTION];
                     stream.read_exact(&mut question)?;
                     Ok(stream.write_all(&question)?)
                 });
+                continue;
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                std::thread::sleep(Duration::from_millis(2));
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error.into()),
         }
+        // An ICMP error about an answer shows here, and so it does where one cannot leave: who asked will notice.
+        if let Ok((length, from)) = datagrams.recv_from(&mut question) {
+            let _ = datagrams.send_to(question.get(..length).unwrap_or_default(), from);
+            continue;
+        }
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let _ = poll(&mut [readable(listener.as_fd()), readable(datagrams.as_fd())], PollTimeout::from(50_u8));
     }
     Ok(())
 }
 
-fn use_it(to: SocketAddr, interval: Duration, stop: &AtomicBool) -> Answers {
+fn use_it(to: IpAddr, interval: Duration, stop: &AtomicBool) -> Answers {
     let mut answers = Answers::default();
     while !stop.load(Ordering::Relaxed) {
         answers.asked += 1;
-        if let Err(error) = ask(to, answers.asked) {
+        if let Err(error) = ask(to, answers.asked, PATIENCE) {
             answers.failed.push(format!("{to}, number {}: {error}", answers.asked));
         }
         std::thread::sleep(interval);
@@ -131,13 +176,33 @@ fn use_it(to: SocketAddr, interval: Duration, stop: &AtomicBool) -> Answers {
     answers
 }
 
-fn ask(to: SocketAddr, number: usize) -> Result {
-    let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let question = [u8::try_from(number % 251)?; 64];
+const QUESTION: usize = 64;
+
+/// Asks a service over TCP, from the namespace of the calling thread.
+///
+/// # Errors
+/// When it does not answer within about `patience`.
+pub(crate) fn ask(to: IpAddr, number: usize, patience: Duration) -> Result {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(to, PORT), patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    let question = [u8::try_from(number % 251)?; QUESTION];
     stream.write_all(&question)?;
-    let mut answer = [0; 64];
+    let mut answer = [0; QUESTION];
     stream.read_exact(&mut answer)?;
     ensure(answer == question, || "another answer".to_owned())
+}
+
+/// Asks a service once over UDP, where nobody repeats what is lost, from the namespace of the calling thread.
+///
+/// # Errors
+/// When it does not answer within `patience`.
+pub(crate) fn ask_once(to: IpAddr, number: usize, patience: Duration) -> Result {
+    let socket = UdpSocket::bind((link::unspecified(to), 0))?;
+    socket.connect((to, PORT))?;
+    socket.set_read_timeout(Some(patience))?;
+    let question = [u8::try_from(number % 251)?; QUESTION];
+    socket.send(&question)?;
+    let mut answer = [0; QUESTION];
+    ensure(socket.recv(&mut answer)? == QUESTION && answer == question, || "another answer".to_owned())
 }

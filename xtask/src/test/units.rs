@@ -24,6 +24,8 @@ pub(super) fn tests(report: &mut Report) {
     let mut legacy =
         cargo(&["test", "--locked", "--quiet", "-p", "ipsec-core", "--features", "suites,legacy", "--test", "packets"]);
     report.counted_command("packets under algorithms of another age", legacy.args(["--", "suites"]));
+    let mut legacy = cargo(&["test", "--locked", "--quiet", "-p", "ike-core", "--features", "legacy", "--lib"]);
+    report.counted_command("words for algorithms of another age", legacy.args(["--", "proposal", "numbers"]));
     let mut docs = cargo(&["test", "--locked", "--workspace", "--quiet", "--doc", "--no-fail-fast"]);
     report.counted_command("doc tests", docs.args(features));
     for (name, manifest, package) in [

@@ -158,7 +158,8 @@ impl Pad for Config<'_> {
             local: self.local,
             remote: self.remote,
             rekey: duration(),
-            lifetime: duration(), compress: false,
+            lifetime: duration(),
+            compress: any() == 0,
         })
     }
 

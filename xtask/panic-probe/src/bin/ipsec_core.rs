@@ -3,11 +3,12 @@
 #![no_main]
 
 use ipsec_core::buf::PacketBuf;
+use ipsec_core::compression::Compression;
 use ipsec_core::ecn::Ecn;
 use ipsec_core::encap;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::flow::Flow;
-use ipsec_core::net::{Encap, Spi};
+use ipsec_core::net::{Cpi, Encap, Spi};
 use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Limit, OutboundParams, Params, SaId, TfcPadding};
 use ipsec_core::spd::{
     Action, Changes, Direction, Hits, Index, Level, Node, PolicyId, Remembered, Rule, RuleId, Rules, Selector, Slot,
@@ -20,20 +21,38 @@ panic_probe::program!(run());
 
 type Any = Index<[Slot; 8], [Node; 4]>;
 
+/// Makes anything of anything.
+struct Squeeze;
+
+impl Compression for Squeeze {
+    fn compress(&mut self, data: &[u8]) -> Option<&[u8]> {
+        keep(data.len() as u64);
+        (any() == 0).then(|| &*octets())
+    }
+
+    fn decompress(&mut self, data: &[u8], at_most: usize) -> Option<&[u8]> {
+        keep(data.len().wrapping_add(at_most) as u64);
+        (any() == 0).then(|| &*octets())
+    }
+}
+
 fn run() {
     let (mut out_hits, mut in_hits) = ([Hits::NONE; 8], [Hits::NONE; 8]);
     let (mut out_flows, mut in_flows) = ([Remembered::NOTHING; 4], [Remembered::NOTHING; 4]);
     let (mut out_changes, mut in_changes) = ([Changes::NONE; 2], [Changes::NONE; 2]);
     let (mut one, mut other) = (index(), index());
+    let (mut one_way, mut other_way) = (Squeeze, Squeeze);
     let mut out_sas = [const { OutboundSlot::<Engine>::EMPTY }; 4];
     let mut outbound = Outbound::new(Engine, some(&mut out_hits), some(&mut out_sas))
         .remembering(some(&mut out_flows))
-        .changing(some(&mut out_changes));
+        .changing(some(&mut out_changes))
+        .compressing(&mut one_way);
     let mut in_sas = [const { InboundSlot::<Engine>::EMPTY }; 4];
     let mut windows = [0; 64];
     let mut inbound = Inbound::new(Engine, some(&mut in_hits), some(&mut in_sas), some(&mut windows))
         .remembering(some(&mut in_flows))
-        .changing(some(&mut in_changes));
+        .changing(some(&mut in_changes))
+        .compressing(&mut other_way);
     let mut out_id: Option<SaId> = None;
     let mut in_id: Option<SaId> = None;
     while any() != 0 {
@@ -173,7 +192,8 @@ fn with_params(install: impl FnOnce(Params<'_>)) {
         policy: PolicyId(any() as u32),
         local_ts: some(&local),
         remote_ts: some(&remote),
-        lifetime: Lifetime { soft: limit(), hard: limit() }, compression: None,
+        lifetime: Lifetime { soft: limit(), hard: limit() },
+        compression: if any() == 0 { Some(Cpi(any() as u16)) } else { None },
     });
 }
 

@@ -52,7 +52,8 @@ fn with_params(install: impl FnOnce(Params<'_>)) {
         policy: PolicyId(any() as u32),
         local_ts: &local,
         remote_ts: &remote,
-        lifetime: Lifetime::default(), compression: None,
+        lifetime: Lifetime::default(),
+        compression: None,
     });
 }
 
