@@ -71,10 +71,7 @@ impl Circles {
         if !hops.is_multiple_of(Self::EACH) {
             return false;
         }
-        let ours = match device.place() {
-            Ok(Place::Here(name)) => if_nametoindex(name.as_str()).ok(),
-            _ => None,
-        };
+        let ours = index_of(device);
         let next = self.netlink.next_hop(destination, MARK).ok().map(|hop| hop.link);
         let leads_back = ours.is_some() && next == ours;
         if self.known.len() >= Self::MOST {
@@ -84,11 +81,25 @@ impl Circles {
         leads_back
     }
 
+    /// Whether a packet is longer than what comes out of this device: it was put together of what somebody had cut.
+    fn was_cut(&mut self, packet: &[u8], device: &Tun) -> bool {
+        let mtu = index_of(device).and_then(|link| self.netlink.link_mtu(link).ok());
+        mtu.and_then(|mtu| usize::try_from(mtu).ok()).is_some_and(|mtu| packet.len() > mtu)
+    }
+
     /// How long a packet may be that leaves for a destination.
     fn mtu(&mut self, destination: IpAddr) -> io::Result<usize> {
         let link = self.netlink.next_hop(destination, MARK)?.link;
         let mtu = self.netlink.link_mtu(link)?;
         usize::try_from(mtu).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+}
+
+/// Where a device is, if it is in this namespace.
+fn index_of(device: &Tun) -> Option<u32> {
+    match device.place() {
+        Ok(Place::Here(name)) => if_nametoindex(name.as_str()).ok(),
+        _ => None,
     }
 }
 
@@ -145,19 +156,29 @@ impl ClearSockets {
         }
     }
 
-    /// The kernel cuts no packet that comes with a header.
+    /// The kernel cuts no packet that comes with a header. Of IPv6 nobody does but its sender, who has cut it already where it is
+    /// longer than our device lets through.
     fn send_on_narrow(&self, packet: &mut [u8], destination: IpAddr, device: &Tun) -> Result<(), Refused> {
-        let mtu = self.circles.lock().unwrap_or_else(PoisonError::into_inner).mtu(destination)?;
-        if destination.is_ipv4() {
+        let mut circles = self.circles.lock().unwrap_or_else(PoisonError::into_inner);
+        let mtu = circles.mtu(destination)?;
+        let socket = match destination {
+            IpAddr::V4(_) => Some(&self.v4),
+            IpAddr::V6(_) => self.v6.as_ref().filter(|_| circles.was_cut(packet, device)),
+        };
+        drop(circles);
+        if let Some(socket) = socket {
+            let number = RandomState::new().hash_one(());
             // The kernel would give each piece a number of its own where there is none.
-            if let Some(id @ [0, 0]) = packet.get_mut(4..).and_then(|rest| rest.first_chunk_mut()) {
-                *id = (RandomState::new().hash_one(()) as u16 | 1).to_be_bytes();
+            if destination.is_ipv4()
+                && let Some(id @ [0, 0]) = packet.get_mut(4..).and_then(|rest| rest.first_chunk_mut())
+            {
+                *id = (number as u16 | 1).to_be_bytes();
             }
-            if let Ok(pieces) = cut(packet, mtu, 0) {
+            if let Ok(pieces) = cut(packet, mtu, number as u32) {
                 let (mut room, to) = (vec![0; mtu], SocketAddr::new(destination, 0).into());
                 for piece in pieces {
                     let piece = piece.write(&mut room).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-                    self.v4.send_to(piece, &to)?;
+                    socket.send_to(piece, &to)?;
                 }
                 return Ok(());
             }
@@ -345,6 +366,22 @@ mod tests {
             assert!(matches!(clear.send(&mut packet, &device), Err(Refused::Other)));
             let message = std::iter::repeat_with(|| told(&socket)).find(|message| message[0] == 2).unwrap();
             assert_eq!(message[4..8], [0, 0, 0x05, 0x14]);
+
+            // What is longer than the device lets through came out of it in pieces, and goes on in some.
+            ip("link set pcl0 mtu 1400");
+            let [_, v6] = packets(64);
+            let mut packet = [v6, (0..2960_u16).map(|at| (at / 8) as u8).collect()].concat();
+            (packet[4], packet[5]) = (0x0b, 0x90);
+            clear.send(&mut packet, &device).unwrap();
+            let (mut ids, mut content) = (vec![], vec![]);
+            while content.len() < 2960 {
+                let piece = out_of(&wan, NOBODYS).expect("a piece");
+                assert!(piece.len() <= 1300 && piece[6] == 44, "{}", piece.len());
+                ids.push(piece[44..48].to_vec());
+                content.extend_from_slice(&piece[48..]);
+            }
+            assert!(ids.len() == 3 && ids.iter().all(|other| *other == ids[0]), "{ids:?}");
+            assert_eq!(content, packet[40..]);
         });
     }
 }

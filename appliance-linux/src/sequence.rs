@@ -463,7 +463,8 @@ mod tests {
         let exchanged = Order { mark: theirs, theirs: ours, ..order(2, 0) };
         assert_eq!(ask(&mut kept, exchanged), Err("sequence-lost"));
         // What the operator says of it holds, as of any key; and our own goes on as before.
-        assert_eq!(ask(&mut kept, Order { after: 70, stated: 70, ..exchanged }), Ok((70, 70 + STEP)));
+        assert_eq!(ask(&mut kept, Order { after: 70, stated: 70, ..exchanged }), Err("sequence-lost"));
+        assert_eq!(ask(&mut kept, Order { after: STEP, stated: STEP, ..exchanged }), Ok((STEP, 2 * STEP)));
         assert_eq!(ask(&mut kept, Order { mark: ours, theirs, ..order(1, 0) }), Ok((STEP, 2 * STEP)));
     }
 

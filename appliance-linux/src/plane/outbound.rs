@@ -156,7 +156,7 @@ impl Plane {
                     drop(engine);
                     self.discards.tell(Discard::OutMode, packet.as_slice());
                 }
-                None if self.is_too_long(sa, packet.as_slice()) => {
+                None if self.path_mtus.is_too_long(sa, packet.as_slice(), &self.tun) => {
                     engine.count(Discard::OutNoRoom);
                     drop(engine);
                     self.discards.tell(Discard::OutNoRoom, packet.as_slice());

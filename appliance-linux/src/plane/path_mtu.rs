@@ -14,14 +14,15 @@ use std::time::{Duration, Instant};
 use ipsec_core::engine::Egress;
 use ipsec_core::flow::Flow;
 use ipsec_core::icmp::too_big;
+use ipsec_core::mtu::Overhead;
 use ipsec_core::net::NATT_PORT;
 use ipsec_core::sa::SaId;
 use nix::sys::socket::{getsockopt, sockopt};
 use socket2::{Domain, Socket, Type};
 
-use super::shared::Plane;
 use crate::boundary::MARK;
 use crate::logging::Throttle;
+use crate::tun::Tun;
 
 /// After so long the kernel is asked again, at the price of one packet: the way may have become wider.
 const FRESH: Duration = Duration::from_secs(60);
@@ -66,34 +67,38 @@ impl PathMtus {
     fn all(&self) -> MutexGuard<'_, HashMap<SaId, (usize, Instant)>> {
         self.longest.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Plane {
     /// The kernel refused what an SA sealed of a packet of `inner` octets, for its length: what fits is known from now on.
-    pub(super) fn learn(&self, sa: SaId, inner: usize, egress: &Egress) {
+    pub(super) fn learn(
+        &self,
+        sa: SaId,
+        inner: usize,
+        egress: &Egress,
+        link: Option<u32>,
+        overhead: impl FnOnce() -> Option<Overhead>,
+    ) {
         // What cannot be told of comes again.
-        if self.path_mtus.longest(sa, Instant::now()).is_some_and(|longest| inner > longest) {
+        if self.longest(sa, Instant::now()).is_some_and(|longest| inner > longest) {
             return;
         }
-        let link = self.sockets().outlet(egress.path.local).flatten();
         let Ok(mtu) = path_mtu(egress.path.local.ip(), egress.path.remote.ip(), link) else { return };
-        if let Some(overhead) = self.outbound().overhead(sa) {
-            self.path_mtus.note(sa, overhead.max_inner_len(mtu), Instant::now());
+        if let Some(overhead) = overhead() {
+            self.note(sa, overhead.max_inner_len(mtu), Instant::now());
         }
     }
 
-    /// Whether a packet is longer than an SA can take, and must not be cut: its sender is told. Where it may be cut, so may
-    /// what carries it.
-    pub(super) fn is_too_long(&self, sa: SaId, packet: &[u8]) -> bool {
+    /// Whether a packet is longer than an SA can take, and must not be cut: its sender is told, through the device that it came
+    /// from. Where it may be cut, so may what carries it.
+    pub(super) fn is_too_long(&self, sa: SaId, packet: &[u8], device: &Tun) -> bool {
         let now = Instant::now();
-        let longest = self.path_mtus.longest(sa, now).filter(|longest| packet.len() > *longest);
+        let longest = self.longest(sa, now).filter(|longest| packet.len() > *longest);
         let (Some(longest), Ok(flow)) = (longest, Flow::of(packet)) else { return false };
         let mut room = [0; LONGEST_ERROR];
         // In the name of the destination, as for what passes in clear.
         let Ok(message) = too_big(packet, longest, flow.destination, &mut room) else { return false };
-        let admitted = self.path_mtus.told.lock().unwrap_or_else(PoisonError::into_inner).admit(now);
+        let admitted = self.told.lock().unwrap_or_else(PoisonError::into_inner).admit(now);
         if admitted.is_some() {
-            drop(self.tun.send(message)); // who is not told sends again
+            drop(device.send(message)); // who is not told sends again
         }
         true
     }
@@ -129,13 +134,13 @@ mod tests {
     use nix::sys::socket::setsockopt;
 
     use super::super::Sockets;
+    use super::super::shared::Plane;
     use super::*;
     use crate::capacity::Capacity;
     use crate::clear::ClearSockets;
     use crate::clock::Clock;
     use crate::namespace::in_a_network_of_its_own;
     use crate::socket::{Carrier, Ipv4MtuDiscover, Listen, Marks};
-    use crate::tun::Tun;
 
     const CONFIG: &str = r#"
         [[peer]]

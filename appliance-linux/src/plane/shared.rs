@@ -213,7 +213,8 @@ impl Plane {
         let marks = Marks { class: egress.traffic_class, hops: Some(egress.hops), whole: egress.dont_fragment };
         let Err(error) = self.send(egress.path, marks, packet) else { return };
         if egress.dont_fragment && error.raw_os_error() == Some(libc::EMSGSIZE) {
-            self.learn(sa, inner, egress);
+            let link = self.sockets().outlet(egress.path.local).flatten();
+            self.path_mtus.learn(sa, inner, egress, link, || self.outbound().overhead(sa));
         }
         let child = self.outbound().sa(sa).map(|status| status.policy);
         self.not_sent(child, inner, egress.path.remote, &error);

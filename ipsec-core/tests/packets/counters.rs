@@ -7,12 +7,16 @@ use crate::ends::{
     seal, tunnel,
 };
 use ipsec_core::buf::PacketBuf;
+#[cfg(feature = "ipcomp")]
+use ipsec_core::compression::Compression;
 use ipsec_core::crypto::deferred::Deferred;
 use ipsec_core::crypto::rustcrypto::{AeadKey, RustCrypto};
 use ipsec_core::crypto::{AeadAlg, CipherAlg, Forged, InPlace, IntegAlg, PacketCrypto, Protection};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::error::{Counters, Discard};
+#[cfg(feature = "ipcomp")]
+use ipsec_core::net::Cpi;
 use ipsec_core::net::{AddrRange, PortRange};
 use ipsec_core::sa::{Lifetime, Limit, Mode};
 use ipsec_core::spd::{Action, Direction, Rule, RuleId, Selector};
@@ -207,6 +211,14 @@ fn inject(fault: Discard) -> Counters {
             out.begin_seal(NOW, id, &mut packet).unwrap_err();
             return out.counters().clone();
         }
+        #[cfg(feature = "ipcomp")]
+        Discard::InCompression => {
+            let sa = Sa { compression: Some(Cpi(300)), ..sa };
+            let mut inn = inbound(1).compressing(Box::leak(Box::new(Never)));
+            inn.install(NOW, &sa.inbound()).unwrap();
+            open(&mut inn, &sa.esp(1, &[4, 0, 1, 44, 1, 2, 2, 108])).unwrap_err();
+            return inn.counters().clone();
+        }
         other => panic!("no fault for {other:?}"),
     }
     let mut sum = out.counters().clone();
@@ -214,10 +226,29 @@ fn inject(fault: Discard) -> Counters {
     sum
 }
 
+/// Understands nothing.
+#[cfg(feature = "ipcomp")]
+struct Never;
+
+#[cfg(feature = "ipcomp")]
+impl Compression for Never {
+    fn compress(&mut self, _: &[u8]) -> Option<&[u8]> {
+        None
+    }
+
+    fn decompress(&mut self, _: &[u8], _: usize) -> Option<&[u8]> {
+        None
+    }
+}
+
 #[test]
 fn b13_each_reason_is_raised_by_one_fault_and_shows_as_one_line() {
     // Only ciphers need a random IV.
-    let there = |fault: &&Discard| cfg!(feature = "cipher-mac") || **fault != Discard::OutNoIv;
+    let there = |fault: &&Discard| match **fault {
+        Discard::OutNoIv => cfg!(feature = "cipher-mac"),
+        Discard::InCompression => cfg!(feature = "ipcomp"),
+        _ => true,
+    };
     for fault in Discard::ALL.iter().filter(there) {
         let counters = inject(*fault);
         for (reason, count) in counters.iter() {
