@@ -68,7 +68,10 @@ fn hosts(ends: Ends, outer: Outer, first: First) -> Result<String> {
         _ => tunnel.establish(first)?,
     }
     carry(&tunnel, east)?;
-    marks_arrive(&tunnel.pair.west.gateway, &tunnel.pair.east.gateway, east)?;
+    // What is in a guest has its addresses there.
+    if !ends.peer.in_a_guest() {
+        marks_arrive(&tunnel.pair.west.gateway, &tunnel.pair.east.gateway, east)?;
+    }
     if ends.peer != Program::OpenIked {
         rekey_child(&tunnel, First::We)?;
         rekey_child(&tunnel, First::They)?;
