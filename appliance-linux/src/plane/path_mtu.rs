@@ -58,9 +58,6 @@ impl PathMtus {
     }
 
     fn longest(&self, sa: SaId, now: Instant) -> Option<usize> {
-        if !self.any.load(Ordering::Acquire) {
-            return None;
-        }
         self.all().get(&sa).filter(|(_, until)| *until > now).map(|(longest, _)| *longest)
     }
 
@@ -90,6 +87,9 @@ impl PathMtus {
     /// Whether a packet is longer than an SA can take, and must not be cut: its sender is told, through the device that it came
     /// from. Where it may be cut, so may what carries it.
     pub(super) fn is_too_long(&self, sa: SaId, packet: &[u8], device: &Tun) -> bool {
+        if !self.any.load(Ordering::Acquire) {
+            return false;
+        }
         let now = Instant::now();
         let longest = self.longest(sa, now).filter(|longest| packet.len() > *longest);
         let (Some(longest), Ok(flow)) = (longest, Flow::of(packet)) else { return false };
