@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     ensure(installed("cargo-nextest"), || "cargo-nextest is missing: cargo install --locked cargo-nextest".to_owned())?;
     let chosen = |file: &&str| arguments.files.is_empty() || arguments.files.iter().any(|part| file.contains(&**part));
     let files: Vec<&str> = FILES.into_iter().filter(chosen).collect();
-    let mut more = vec!["--jobs=1", "--features=suites", "--test-tool=nextest", "--timeout=300"];
+    let mut more = vec!["--jobs=1", "--features=suites", "--test-tool=nextest", "--timeout=60"];
     if let Some(shard) = &arguments.shard {
         more.extend(["--sharding=round-robin", "--shard", shard]);
     }
