@@ -65,12 +65,13 @@ pub(crate) fn tell(report: &Report, up: Option<(&IkeStatus, Option<Duration>)>) 
                 "connected: the peer is authenticated"
             );
         }
-        (What::ChildUp { suite, spi_in, spi_out, encap, local, remote, compressed, rekeyed, .. }, None) => {
+        (What::ChildUp { suite, spi_in, spi_out, encap, local, remote, compressed, padded, rekeyed, .. }, None) => {
             info!(
                 child = report.child,
                 %suite,
                 encap = carrier(*encap),
                 compressed,
+                padded,
                 local = selectors(local).join(" "),
                 remote = selectors(remote).join(" "),
                 spi_in = format_args!("{:#010x}", spi_in.get()),

@@ -341,6 +341,8 @@ pub struct Child {
     pub level: Level,
     /// Whether what it carries is compressed where the peer wants that, too (IPComp); default: no.
     pub compress: bool,
+    /// Octets that shorter packets in tunnel mode look long, where the peer takes that (RFC 4303 §2.7); default: as they are.
+    pub tfc_padding: Option<u16>,
 }
 
 /// `[[policy]]`: what bypasses protection or is discarded, beside what the children protect.

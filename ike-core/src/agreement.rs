@@ -111,6 +111,11 @@ fn write_mode(message: &mut MessageWriter<'_>, mode: Mode) -> Result<(), NoRoom>
     }
 }
 
+/// Whether the peer takes packets that look longer than they are (RFC 7296 §1.3.1).
+fn takes_padding(payloads: &Payloads<'_>) -> bool {
+    payloads.notify(NotifyKind::ESP_TFC_PADDING_NOT_SUPPORTED).is_none()
+}
+
 /// The mode that the responder chose, when `config` allows it.
 fn check_mode(payloads: &Payloads<'_>, config: &ChildConfig<'_>) -> Result<Mode, Failure> {
     let mode = mode_of(payloads);
@@ -153,6 +158,7 @@ struct Terms<'t> {
     mode: Mode,
     spi_out: Spi,
     cpi_out: Option<Cpi>,
+    takes_padding: bool,
     local: &'t Selectors,
     remote: &'t Selectors,
     /// We began the exchange: rekeying it is our turn first.
@@ -178,7 +184,8 @@ pub(crate) fn take_answer<C: IkeCrypto>(
     let (suite, spi_out) = (chosen.suite, chosen.spi);
     make_keys(crypto, ike, suite, exchange, nonces, true, &mut child.untold)?;
     let cpi_out = compressed::read(payloads).filter(|_| config.compress);
-    let terms = Terms { suite, mode, spi_out, cpi_out, local: &local, remote: &remote, ours: true };
+    let takes_padding = takes_padding(payloads);
+    let terms = Terms { suite, mode, spi_out, cpi_out, takes_padding, local: &local, remote: &remote, ours: true };
     come_up(&mut child, crypto, now, config, terms, None);
     Ok(())
 }
@@ -206,6 +213,7 @@ fn come_up<C: IkeCrypto>(
     child.suite = Some(terms.suite);
     child.mode = terms.mode;
     child.cpi_out = terms.cpi_out;
+    child.takes_padding = terms.takes_padding;
     child.local.clone_from(terms.local);
     child.remote.clone_from(terms.remote);
     child.ours = terms.ours;
@@ -223,6 +231,7 @@ pub(crate) struct Agreed<'p> {
     pub(crate) spi_out: Spi,
     /// What it carries may be compressed.
     pub(crate) cpi_out: Option<Cpi>,
+    takes_padding: bool,
     pub(crate) local: Selectors,
     pub(crate) remote: Selectors,
     /// What the peer calls our side and its own.
@@ -318,7 +327,8 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
     let (slot, spi_in) = children.reserve(crypto).ok_or_else(full)?;
     let proposal::ChosenEsp { suite, number, spi: spi_out } = chosen;
     let cpi_out = compressed::read(payloads).filter(|_| config.compress);
-    Ok(Agreed { config, slot, spi_in, mode, suite, number, spi_out, cpi_out, local, remote, called })
+    let takes_padding = takes_padding(payloads);
+    Ok(Agreed { config, slot, spi_in, mode, suite, number, spi_out, cpi_out, takes_padding, local, remote, called })
 }
 
 /// Mode, compression and SA of our answer; in CREATE_CHILD_SA the nonce and a key exchange follow, then in any case the selectors.
@@ -372,11 +382,12 @@ pub(crate) fn install<C: IkeCrypto>(
     agreed: &Agreed<'_>,
     old: Option<ChildId>,
 ) -> Option<ChildId> {
-    let Agreed { config, slot, mode, suite, spi_out, cpi_out, local, remote, .. } = agreed;
+    let Agreed { config, slot, mode, suite, spi_out, cpi_out, takes_padding, local, remote, .. } = agreed;
     let (slot, mode, suite, spi_out, cpi_out) = (*slot, *mode, *suite, *spi_out, *cpi_out);
     let new = env.children.id(slot)?;
     let mut child = env.children.get_mut(slot)?;
-    let terms = Terms { suite, mode, spi_out, cpi_out, local, remote, ours: false };
+    let takes_padding = *takes_padding;
+    let terms = Terms { suite, mode, spi_out, cpi_out, takes_padding, local, remote, ours: false };
     come_up(&mut child, env.crypto, env.now, config, terms, Some(env.now + env.settings.settle));
     if old.is_some() {
         child.replaces = old;

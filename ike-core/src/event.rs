@@ -319,6 +319,8 @@ pub struct ChildUp<'e> {
     pub encap: Encap,
     /// What it carries may be compressed with DEFLATE (RFC 7296 §2.22): the index of packets we receive, and that of packets we send.
     pub compression: Option<(Cpi, Cpi)>,
+    /// The peer takes packets in tunnel mode that look longer than they are (TFC, RFC 4303 §2.7): it did not say otherwise.
+    pub takes_padding: bool,
 }
 
 impl fmt::Debug for ChildUp<'_> {
@@ -338,6 +340,7 @@ impl fmt::Debug for ChildUp<'_> {
             .field("path", &self.path)
             .field("encap", &self.encap)
             .field("compression", &self.compression)
+            .field("takes_padding", &self.takes_padding)
             .finish_non_exhaustive()
     }
 }

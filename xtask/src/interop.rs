@@ -20,6 +20,7 @@ mod mesh;
 mod nat;
 mod openiked;
 mod ours;
+mod padding;
 mod rekey;
 mod runner;
 mod service;
@@ -180,6 +181,7 @@ fn scenarios() -> Vec<Scenario> {
         libreswan::scenarios,
         openiked::scenarios,
         ipcomp::scenarios,
+        padding::scenarios,
         kernel::scenarios,
         leaks::scenarios,
         wild::scenarios,

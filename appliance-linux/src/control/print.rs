@@ -140,6 +140,9 @@ impl Table<'_> {
         if child.compressed {
             f.write_str(", compressed")?;
         }
+        if child.padded {
+            f.write_str(", padded")?;
+        }
         if child.held {
             write!(f, ", held down by you")?;
         }

@@ -212,8 +212,18 @@ fn f_62_an_sa_that_comes_up_throws_away_no_packet_that_waits_for_another_one_of_
         let spi = Spi::new(4711).unwrap();
         let (spi_in, spi_out, encap) = (spi, spi, Encap::Udp);
         let (local, remote) = Default::default();
-        let what =
-            What::ChildUp { policy, suite, spi_in, spi_out, encap, local, remote, compressed: false, rekeyed: true };
+        let what = What::ChildUp {
+            policy,
+            suite,
+            spi_in,
+            spi_out,
+            encap,
+            local,
+            remote,
+            compressed: false,
+            padded: false,
+            rekeyed: true,
+        };
         let [peer, child] = ["cloud", "net"].map(|name| Some(name.to_owned()));
         daemon.tell(&Report { peer, child, what, cause: None });
         assert_eq!(daemon.look().told().counters["OutNoSa"], 0, "lost");

@@ -46,7 +46,7 @@ mod tests {
     use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
     use ipsec_core::crypto::AeadAlg;
     use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
-    use ipsec_core::sa::{DontFragment, Lifetime, Mode, OutboundParams, Params};
+    use ipsec_core::sa::{DontFragment, Lifetime, Mode, OutboundParams, Params, TfcPadding};
 
     use super::super::{News, Plane};
     use super::*;
@@ -147,7 +147,7 @@ mod tests {
                 dont_fragment: DontFragment::Copy,
             };
             let now = plane.clock.now();
-            engines.install_outbound(now, Pair(1), &params).unwrap();
+            engines.install_outbound(now, Pair(1), &params, TfcPadding::None).unwrap();
             send(open);
             assert!(!comes_out(&wan, open), "there is an SA");
             let sealed: u64 = plane.outbound().sas().map(|sa| sa.packets).sum();

@@ -129,7 +129,7 @@ mod tests {
     use ipsec_core::crypto::AeadAlg;
     use ipsec_core::error::Discard;
     use ipsec_core::net::{AddrRange, Encap, IKE_PORT, Path, Spi, TrafficSelector};
-    use ipsec_core::sa::{DontFragment, Lifetime, Mode, OutboundParams, Params};
+    use ipsec_core::sa::{DontFragment, Lifetime, Mode, OutboundParams, Params, TfcPadding};
     use ipsec_core::wire::checksum::Sum;
     use nix::sys::socket::setsockopt;
 
@@ -214,7 +214,7 @@ mod tests {
             compression: None,
         };
         let params = OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment };
-        engines.install_outbound(plane.clock.now(), Pair(1), &params).unwrap();
+        engines.install_outbound(plane.clock.now(), Pair(1), &params, TfcPadding::None).unwrap();
     }
 
     /// A host sends 1,400 octets at a time, a router lets 1,400 pass, and `fits` octets are left inside.

@@ -28,6 +28,7 @@ pub(super) struct PeerPlaces {
 pub(super) struct ChildPlaces {
     pub(super) section: usize,
     pub(super) name: usize,
+    pub(super) tfc_padding: usize,
     pub(super) local_ts: Vec<usize>,
     pub(super) remote_ts: Vec<usize>,
 }
@@ -66,6 +67,7 @@ pub(super) fn contradictions(reader: &mut Reader<'_>, gateway: &Settings, peers:
         hosts(reader, peer);
         for (child, places) in peer.0.children.iter().zip(&peer.1.children) {
             carried(reader, gateway, &Sides::of(child, places));
+            within_mtu(reader, gateway, child, places);
         }
     }
     identities(reader, peers);
@@ -218,6 +220,14 @@ fn smallest_mtu(reader: &mut Reader<'_>, gateway: &Settings, sides: &Sides<'_>) 
     {
         let found = format!("{} with mtu = {} under [gateway]", Selector(selector), gateway.mtu);
         reader.error(*at, found, "an mtu of at least 1280", "IPv6 needs it (RFC 8200)");
+    }
+}
+
+/// What is padded beyond it would be cut on the way.
+fn within_mtu(reader: &mut Reader<'_>, gateway: &Settings, child: &Child, places: &ChildPlaces) {
+    if let Some(len) = child.tfc_padding.filter(|len| *len > gateway.mtu) {
+        let found = format!("{len} with mtu = {} under [gateway]", gateway.mtu);
+        reader.error(places.tfc_padding, found, "no more than the mtu", "that hides the length of all packets");
     }
 }
 

@@ -220,6 +220,7 @@ fn child_diff(old: &Child, new: &Child) -> Option<ChildDiff> {
         && old.rekey_bytes == new.rekey_bytes
         && old.rekey_packets == new.rekey_packets
         && old.dont_fragment == new.dont_fragment
+        && old.tfc_padding == new.tfc_padding
         && old.priority == new.priority
         && old.level == new.level;
     match (same_traffic, same_rest) {

@@ -153,6 +153,7 @@ fn read_child<'t>(
         reader.warn(section.place("level"), CLEAR_MEANWHILE);
     }
     let compress = reader.choice(section, "compress", &[("yes", true), ("no", false)]).unwrap_or(false);
+    let tfc_padding = mode.and_then(|mode| tfc_padding(reader, section, mode, compress));
     let (local, remote) = (local?, remote?);
     let hosts = mode.is_none_or(|mode| between_hosts(reader, mode, [&local, &remote]));
     let values = |list: &[Placed<TrafficSelector>]| list.iter().map(|placed| placed.value).collect();
@@ -172,8 +173,10 @@ fn read_child<'t>(
         priority,
         level: level.unwrap_or(Level::Require),
         compress,
+        tfc_padding,
     };
     let places = ChildPlaces {
+        tfc_padding: section.place("tfc-padding"),
         section: section.at,
         name: section.place("name"),
         local_ts: places(&local),
@@ -279,6 +282,19 @@ pub(super) fn dont_fragment<'t>(reader: &mut Reader<'t>, section: Section<'_, 't
         reader.error(section.place("df"), found, "mode = \"tunnel\", or no \"df\"", hint);
     }
     chosen
+}
+
+/// How long packets look. Where there is no inner header, and in what was compressed, nothing says where the packet ends.
+fn tfc_padding<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, mode: Mode, compress: bool) -> Option<u16> {
+    let len = reader.number(section, "tfc-padding", 64..=9000)?;
+    let (found, expected) = match (mode, compress) {
+        (Mode::Tunnel, false) => return Some(len),
+        (Mode::Tunnel, true) => ("\"tfc-padding\" of what is compressed".into(), "one of them alone"),
+        (mode, _) => (format!("\"tfc-padding\" in {} mode", mode.as_str()), "mode = \"tunnel\", or no \"tfc-padding\""),
+    };
+    let hint = "only a whole packet inside ESP tells how long it is (RFC 4303 §2.7)";
+    reader.error(section.place("tfc-padding"), found, expected, hint);
+    None
 }
 
 /// Tells of selectors that are no single address where the mode is for two hosts; whether there was none.

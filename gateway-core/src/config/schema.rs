@@ -89,6 +89,7 @@ pub static LINUX: Home = Home {
                 "priority",
                 "level",
                 "compress",
+                "tfc-padding",
             ],
         },
         Table {

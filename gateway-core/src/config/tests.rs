@@ -156,6 +156,31 @@ fn the_df_bit_of_a_tunnel_is_clear_unless_it_is_copied_or_set() {
 }
 
 #[test]
+fn packets_look_as_long_as_they_are_unless_a_child_in_tunnel_mode_pads_them_within_the_mtu() {
+    let with = |lines: &str| GOOD.replace("rekey     = \"1h\"\n", lines);
+    let read = |lines: &str| parse(&with(lines)).0;
+    for (lines, len) in [("", None), ("tfc-padding = 64\n", Some(64)), ("tfc-padding = 1400\n", Some(1400))] {
+        assert_eq!(read(lines).peers[0].children[0].tfc_padding, len);
+    }
+    let children = Vec::from([("net".into(), ChildDiff::Changed)]);
+    let diff = Config::diff(&read(""), &read("tfc-padding = 1000\n")).peers;
+    assert_eq!(diff, [("cloud".into(), PeerDiff::Changed { children })], "its SAs go on");
+    let hosts = GOOD.replace("10.2.0.0/16", "192.0.2.2").replace("10.1.0.0/16", "192.0.2.1");
+    for (text, says) in [
+        (with("tfc-padding = 63\n"), "expected"),
+        (with("tfc-padding = 1401\n"), "found 1401 with mtu = 1400 under [gateway], expected no more than the mtu"),
+        (with("tfc-padding = 1000\ncompress = \"yes\"\n"), "found \"tfc-padding\" of what is compressed"),
+        (
+            hosts.replace("mode      = \"tunnel\"", "mode = \"transport\"\ntfc-padding = 1000"),
+            "found \"tfc-padding\" in transport mode, expected mode = \"tunnel\", or no \"tfc-padding\"",
+        ),
+    ] {
+        let refused = told(&errors(&text));
+        assert!(refused.contains(says), "{refused}");
+    }
+}
+
+#[test]
 fn icmp_errors_are_relayed_and_checksums_left_alone_unless_it_says_so() {
     let read = |lines: &str| parse(&GOOD.replacen("[gateway]\n", &format!("[gateway]\n{lines}"), 1)).0;
     let found = |lines: &str| (read(lines).gateway.relay_icmp, read(lines).gateway.check_checksums);

@@ -37,6 +37,7 @@ impl Gateway {
             local: up.local.into(),
             remote: up.remote.into(),
             compressed: up.compression.is_some(),
+            padded: self.children.get(&up.config).is_some_and(|entry| entry.looks.of(up).is_padded()),
             rekeyed: up.replaces.is_some(),
         };
         Report { peer: self.peer_name(up.peer), child: self.child_name(up.config), what, cause: None }
@@ -50,7 +51,7 @@ impl Gateway {
         if !entry.covers(up) {
             return Came::Beside;
         }
-        let (lifetime, dont_fragment) = (entry.lifetime, entry.dont_fragment);
+        let (lifetime, looks) = (entry.lifetime, entry.looks.of(up));
         // What is meant for one party must not go to another one that says the same address: of those who may call from anywhere,
         // or whose own address it is.
         let anywhere = self.peers.get(&up.peer).is_some_and(|entry| entry.anywhere);
@@ -58,7 +59,7 @@ impl Gateway {
         if let Some(other) = self.sas.held_by_another(up.config, up.party, up.remote).filter(|_| alone) {
             return Came::Refused(Cause::held_by_another(other.selectors().1));
         }
-        let terms = Terms { pair: self.next_pair(), lifetime, window: self.window, dont_fragment, alone };
+        let terms = Terms { pair: self.next_pair(), lifetime, window: self.window, looks, alone };
         let mut installed = match install(now, up, &terms, plane) {
             Ok(installed) => installed,
             Err(refused) => return Came::Refused(Cause::not_installed(&refused.to_string())),

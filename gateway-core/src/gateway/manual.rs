@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
 use ipsec_core::error;
-use ipsec_core::sa::{self, InboundParams, Lifetime, OutboundParams, Params};
+use ipsec_core::sa::{self, InboundParams, Lifetime, OutboundParams, Params, TfcPadding};
 use ipsec_core::time::Instant;
 
 use crate::cause::{Cause, Kind};
@@ -203,7 +203,7 @@ impl Gateway {
         let installed = params(entry, &entry.config.outbound, |sa| {
             let dont_fragment = entry.config.outbound.dont_fragment;
             let params = OutboundParams { sa, last_sent, last_number, copy_dscp: true, dont_fragment };
-            plane.install_outbound(now, pair, &params)
+            plane.install_outbound(now, pair, &params, TfcPadding::None)
         });
         match installed {
             Ok(_) => self.there(now, id, Half::Outbound, pair, plane),
@@ -227,6 +227,7 @@ impl Gateway {
             local: config.local_ts.as_slice().into(),
             remote: config.remote_ts.as_slice().into(),
             compressed: false,
+            padded: false,
             rekeyed: false,
         };
         let (peer, child) = (Some(account.peer.clone()), Some(account.child.clone()));

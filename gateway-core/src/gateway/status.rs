@@ -231,6 +231,8 @@ pub struct SaStatus {
     pub encap: Encap,
     /// What it carries may be compressed.
     pub compressed: bool,
+    /// What we send looks longer than it is.
+    pub padded: bool,
     /// When it was installed.
     pub since: Instant,
     /// When it is to be rekeyed.
@@ -382,6 +384,7 @@ impl Gateway {
                     spi_out: view.spi_out,
                     encap: sa.encap,
                     compressed: sa.compressed,
+                    padded: sa.padded,
                     since: sa.came,
                     rekey_at: view.rekey_at,
                     expires_at: view.expires_at,

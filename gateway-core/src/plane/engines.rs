@@ -7,7 +7,7 @@ use core::fmt;
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::error;
 use ipsec_core::net::{Encap, Path, Spi};
-use ipsec_core::sa::{Event, InboundParams, OutboundParams, SaId, Status};
+use ipsec_core::sa::{Event, InboundParams, OutboundParams, SaId, Status, TfcPadding};
 use ipsec_core::spd::{Hits, Rule};
 use ipsec_core::time::Instant;
 
@@ -297,10 +297,17 @@ where
         Ok(Progress::Done)
     }
 
-    fn install_outbound(&mut self, now: Instant, pair: Pair, params: &OutboundParams<'_>) -> Result<Progress, Refused> {
+    fn install_outbound(
+        &mut self,
+        now: Instant,
+        pair: Pair,
+        params: &OutboundParams<'_>,
+        padding: TfcPadding,
+    ) -> Result<Progress, Refused> {
         let id = self.outbound.with_mut(|engine| {
             let id = engine.install(now, params)?;
             engine.relay_icmp_errors(id, self.relays_errors);
+            engine.set_padding(id, padding);
             Ok::<_, error::Refused>(id)
         })?;
         self.enter(pair, Half::Outbound, id, params.sa.spi);
@@ -395,9 +402,12 @@ mod tests {
         let sending = Outbound::new(RustCrypto, &mut out_rules, &mut sas);
         let mut engines = Engines::new(sending, Inbound::new(RustCrypto, &mut in_rules, &mut none, &mut []));
         for (pair, remote) in [(Pair(1), "192.0.2.1:0"), (Pair(2), "192.0.2.3:0")] {
-            assert_eq!(engines.install_outbound(Instant::ZERO, pair, &outbound(remote)), Ok(Progress::Done));
+            assert_eq!(
+                engines.install_outbound(Instant::ZERO, pair, &outbound(remote), TfcPadding::None),
+                Ok(Progress::Done)
+            );
         }
-        let third = engines.install_outbound(Instant::ZERO, Pair(3), &outbound("192.0.2.4:0"));
+        let third = engines.install_outbound(Instant::ZERO, Pair(3), &outbound("192.0.2.4:0"), TfcPadding::None);
         assert_eq!(third, Err(Refused("the table is full".into())));
         let ids: Vec<_> = engines.outbound.sas().map(|sa| (sa.id, sa.path.remote.ip())).collect();
         for (id, remote) in ids {

@@ -5,7 +5,7 @@ use core::fmt;
 
 use ipsec_core::error;
 use ipsec_core::net::{Encap, Path};
-use ipsec_core::sa::{InboundParams, OutboundParams};
+use ipsec_core::sa::{InboundParams, OutboundParams, TfcPadding};
 use ipsec_core::spd::Rule;
 use ipsec_core::time::Instant;
 
@@ -81,7 +81,7 @@ pub struct Incomplete {
 /// use std::collections::BTreeMap;
 /// use gateway_core::plane::{DataPlane, Half, Incomplete, Pair, PlaneEvent, Progress, Refused, Usage};
 /// use ipsec_core::net::{Encap, Path};
-/// use ipsec_core::sa::{InboundParams, OutboundParams};
+/// use ipsec_core::sa::{InboundParams, OutboundParams, TfcPadding};
 /// use ipsec_core::spd::Rule;
 /// use ipsec_core::time::Instant;
 ///
@@ -96,7 +96,13 @@ pub struct Incomplete {
 ///         self.0.insert((pair, Half::Inbound), Usage::default());
 ///         Ok(Progress::Done)
 ///     }
-///     fn install_outbound(&mut self, _: Instant, pair: Pair, _: &OutboundParams<'_>) -> Result<Progress, Refused> {
+///     fn install_outbound(
+///         &mut self,
+///         _: Instant,
+///         pair: Pair,
+///         _: &OutboundParams<'_>,
+///         _: TfcPadding,
+///     ) -> Result<Progress, Refused> {
 ///         self.0.insert((pair, Half::Outbound), Usage::default());
 ///         Ok(Progress::Done)
 ///     }
@@ -130,11 +136,18 @@ pub trait DataPlane {
     /// It never will.
     fn install_inbound(&mut self, now: Instant, pair: Pair, params: &InboundParams<'_>) -> Result<Progress, Refused>;
 
-    /// Sends with this SA from now on, rather than with older ones of its policy. The keys are lent.
+    /// Sends with this SA from now on, rather than with older ones of its policy. Its packets look as long as `padding` has it, in
+    /// tunnel mode. The keys are lent.
     ///
     /// # Errors
     /// It never will.
-    fn install_outbound(&mut self, now: Instant, pair: Pair, params: &OutboundParams<'_>) -> Result<Progress, Refused>;
+    fn install_outbound(
+        &mut self,
+        now: Instant,
+        pair: Pair,
+        params: &OutboundParams<'_>,
+        padding: TfcPadding,
+    ) -> Result<Progress, Refused>;
 
     /// Ends an SA and forgets its keys. Returns what went through it; none: [`PlaneEvent::Removed`] will say, or
     /// [`PlaneEvent::Refused`] where it never was there.

@@ -7,10 +7,11 @@ use ike_core::child::within;
 use ike_core::event::{ChildId, ChildUp, IkeId};
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::net::TrafficSelector;
-use ipsec_core::sa::{DontFragment, Lifetime, Limit};
+use ipsec_core::sa::{Lifetime, Limit};
 use ipsec_core::time::Instant;
 
 use super::ikes::Ikes;
+use super::installed::Looks;
 use super::setbacks::Setbacks;
 use super::uncovered::Uncovered;
 use super::uptime::Uptime;
@@ -34,8 +35,7 @@ pub(crate) struct ChildEntry {
     pub(crate) peer: PeerId,
     pub(crate) name: String,
     pub(crate) lifetime: Lifetime,
-    /// Of outer IPv4 headers.
-    pub(crate) dont_fragment: DontFragment,
+    pub(crate) looks: Looks,
     /// The operator took it down by itself, and nobody here wanted it since: we do not ask for it of our own accord. The peer
     /// may, and what it wants is kept up for it; that is no end to this.
     pub(crate) held: bool,
@@ -75,7 +75,7 @@ impl ChildEntry {
             peer,
             name: child.name.clone(),
             lifetime: lifetime(child),
-            dont_fragment: child.dont_fragment,
+            looks: Looks::wanted(child),
             held: false,
             wanted: false,
             sas: BTreeSet::new(),
@@ -98,7 +98,7 @@ impl ChildEntry {
     /// Takes over what may change without a new number.
     pub(crate) fn follow(&mut self, child: &Child) {
         self.lifetime = lifetime(child);
-        self.dont_fragment = child.dont_fragment;
+        self.looks = Looks::wanted(child);
     }
 
     /// What the peer was asked for and did not answer yet. A question ends without a word with the IKE SA that carries it.

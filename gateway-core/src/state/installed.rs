@@ -8,7 +8,7 @@ use ike_core::event::{ChildId, ChildUp, IkeId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::Protection;
 use ipsec_core::net::{Cpi, Encap, Path, Spi, TrafficSelector};
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params, TfcPadding};
 use ipsec_core::time::Instant;
 use zeroize::Zeroizing;
 
@@ -16,6 +16,7 @@ use super::report::Report;
 use super::silence::Silence;
 use super::usage::{Account, Last, Totals};
 use crate::cause::Cause;
+use crate::config::Child;
 use crate::plane::{DataPlane, Half, Pair, Progress, Refused, Usage};
 use crate::policy::policy_of;
 
@@ -43,6 +44,8 @@ pub(crate) struct Installed {
     pub(crate) encap: Encap,
     /// What it carries may be compressed.
     pub(crate) compressed: bool,
+    /// What it sends looks longer than it is.
+    pub(crate) padded: bool,
     /// See [`Installed::selectors`].
     local: Box<[TrafficSelector]>,
     remote: Box<[TrafficSelector]>,
@@ -110,7 +113,37 @@ pub(crate) struct Waiting {
     remote: Vec<TrafficSelector>,
     lifetime: Lifetime,
     compression: Option<Cpi>,
+    looks: Looks,
+}
+
+/// How what a child sends looks from outside.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Looks {
+    /// Of outer IPv4 headers.
     dont_fragment: DontFragment,
+    padding: TfcPadding,
+}
+
+impl Looks {
+    /// As it is configured.
+    pub(crate) const fn wanted(child: &Child) -> Self {
+        let padding = match child.tfc_padding {
+            Some(len) => TfcPadding::Length(len),
+            None => TfcPadding::None,
+        };
+        Self { dont_fragment: child.dont_fragment, padding }
+    }
+
+    /// As it may be in this Child SA.
+    pub(crate) fn of(self, up: &ChildUp<'_>) -> Self {
+        let padding = if up.takes_padding { self.padding } else { TfcPadding::None };
+        Self { padding, ..self }
+    }
+
+    /// Whether what it sends looks longer than it is.
+    pub(crate) fn is_padded(self) -> bool {
+        self.padding != TfcPadding::None
+    }
 }
 
 /// What a Child SA has besides what was negotiated.
@@ -119,8 +152,7 @@ pub(crate) struct Terms {
     pub(crate) lifetime: Lifetime,
     /// Size of the anti-replay window in packets.
     pub(crate) window: u16,
-    /// Of outer IPv4 headers.
-    pub(crate) dont_fragment: DontFragment,
+    pub(crate) looks: Looks,
     /// See [`Installed::alone`].
     pub(crate) alone: bool,
 }
@@ -132,7 +164,7 @@ pub(crate) fn install(
     terms: &Terms,
     plane: &mut dyn DataPlane,
 ) -> Result<Installed, Refused> {
-    let Terms { pair, lifetime, window, dont_fragment, alone } = *terms;
+    let Terms { pair, lifetime, window, looks, alone } = *terms;
     let (ours, theirs) = up.compression.unzip();
     let params = InboundParams {
         sa: Params {
@@ -155,9 +187,9 @@ pub(crate) fn install(
     let receiving = plane.install_inbound(now, pair, &params)?;
     let sa = Params { spi: up.spi_out, keymat: up.key_out, compression: theirs, ..params.sa };
     let sending = match up.outbound_ready {
-        true => install_outbound(now, pair, sa, dont_fragment, plane).map(|progress| (Sending::Through, progress)),
+        true => install_outbound(now, pair, sa, looks, plane).map(|progress| (Sending::Through, progress)),
         // Only what has to wait needs a key of its own: the other one goes from where it was made to where it stays.
-        false => Ok((Sending::Later(Box::new(Waiting::of(&sa, dont_fragment))), Progress::Done)),
+        false => Ok((Sending::Later(Box::new(Waiting::of(&sa, looks))), Progress::Done)),
     };
     let (outbound, sending) = sending.inspect_err(|_| {
         plane.remove(pair, Half::Inbound); // nothing went through it
@@ -178,6 +210,7 @@ pub(crate) fn install(
         underway: Underway::of(receiving, sending),
         encap: up.encap,
         compressed: up.compression.is_some(),
+        padded: looks.is_padded(),
         local: up.local.into(),
         remote: up.remote.into(),
         alone,
@@ -197,15 +230,15 @@ fn install_outbound(
     now: Instant,
     pair: Pair,
     sa: Params<'_>,
-    dont_fragment: DontFragment,
+    Looks { dont_fragment, padding }: Looks,
     plane: &mut dyn DataPlane,
 ) -> Result<Progress, Refused> {
     let params = OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment };
-    plane.install_outbound(now, pair, &params)
+    plane.install_outbound(now, pair, &params, padding)
 }
 
 impl Waiting {
-    fn of(sa: &Params<'_>, dont_fragment: DontFragment) -> Self {
+    fn of(sa: &Params<'_>, looks: Looks) -> Self {
         Self {
             spi: sa.spi,
             mode: sa.mode,
@@ -217,7 +250,7 @@ impl Waiting {
             remote: sa.remote_ts.to_vec(),
             lifetime: sa.lifetime,
             compression: sa.compression,
-            dont_fragment,
+            looks,
         }
     }
 
@@ -243,7 +276,7 @@ impl Waiting {
             lifetime: self.lifetime,
             compression: self.compression,
         };
-        install_outbound(now, pair, sa, self.dont_fragment, plane)
+        install_outbound(now, pair, sa, self.looks, plane)
     }
 }
 

@@ -107,6 +107,8 @@ pub enum What {
         remote: Box<[TrafficSelector]>,
         /// What it carries may be compressed.
         compressed: bool,
+        /// What we send looks longer than it is.
+        padded: bool,
         /// It replaces another one.
         rekeyed: bool,
     },
@@ -189,16 +191,17 @@ impl fmt::Display for Report {
             What::Merged => f.write_str("one of two connections ended, the other goes on"),
             What::Refused { remote } => write!(f, "request from {remote} refused"),
             What::Moved { remote } => write!(f, "the peer is at {remote} now"),
-            What::ChildUp { suite, spi_in, spi_out, encap, compressed, rekeyed, .. } => {
+            What::ChildUp { suite, spi_in, spi_out, encap, compressed, padded, rekeyed, .. } => {
                 let verb = if *rekeyed { "rekeyed" } else { "up" };
                 let carrier = match encap {
                     Encap::None => "ESP",
                     Encap::Udp => "ESP in UDP",
                 };
                 let compressed = if *compressed { ", compressed" } else { "" };
+                let padded = if *padded { ", padded" } else { "" };
                 write!(
                     f,
-                    "{verb}, {carrier} {suite}{compressed}, SPI in {:#010x} out {:#010x}",
+                    "{verb}, {carrier} {suite}{compressed}{padded}, SPI in {:#010x} out {:#010x}",
                     spi_in.get(),
                     spi_out.get()
                 )

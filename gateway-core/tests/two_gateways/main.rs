@@ -9,6 +9,7 @@ mod firm_ground;
 mod fleet;
 mod late;
 mod limits;
+mod looks;
 mod manual;
 mod merging;
 mod narrowing;

@@ -11,7 +11,7 @@ use gateway_core::plane::{DataPlane, Half, Incomplete, Pair, PlaneEvent, Progres
 use ike_core::child::ChildSlot;
 use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ipsec_core::net::{Encap, Path};
-use ipsec_core::sa::{InboundParams, OutboundParams};
+use ipsec_core::sa::{InboundParams, OutboundParams, TfcPadding};
 use ipsec_core::spd::Rule;
 use ipsec_core::time::Instant;
 
@@ -97,7 +97,13 @@ impl DataPlane for Recording {
         self.install(pair, Half::Inbound)
     }
 
-    fn install_outbound(&mut self, _: Instant, pair: Pair, _: &OutboundParams<'_>) -> Result<Progress, Refused> {
+    fn install_outbound(
+        &mut self,
+        _: Instant,
+        pair: Pair,
+        _: &OutboundParams<'_>,
+        _: TfcPadding,
+    ) -> Result<Progress, Refused> {
         self.install(pair, Half::Outbound)
     }
 

@@ -155,6 +155,8 @@ pub(crate) struct Child {
     pub(crate) mode: Mode,
     /// What the peer wants on packets that are compressed, where both sides want some to be.
     pub(crate) cpi_out: Option<Cpi>,
+    /// The peer takes packets that look longer than they are.
+    pub(crate) takes_padding: bool,
     pub(crate) local: Selectors,
     pub(crate) remote: Selectors,
     /// The packet that it was asked for: it stands before the configured selectors (RFC 7296 §2.9).
@@ -191,6 +193,7 @@ impl Child {
             suite: None,
             mode: Mode::Tunnel,
             cpi_out: None,
+            takes_padding: true,
             local: Selectors::new(),
             remote: Selectors::new(),
             packet: None,

@@ -214,6 +214,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 path,
                 encap,
                 compression: child.cpi_out.map(|theirs| (Cpi::of(child.spi_in), theirs)),
+                takes_padding: child.takes_padding,
                 party,
             }));
         }

@@ -71,6 +71,7 @@ fn f_80_debug_prints_no_secret() {
         path: path_of(true),
         encap: Encap::Udp,
         compression: None,
+        takes_padding: true,
     };
     prints_no_secret(&up, "ChildUp");
     prints_no_secret(&Event::ChildUp(up), "ChildUp");

@@ -15,6 +15,7 @@ mod leases;
 mod life;
 mod modes;
 mod network;
+mod padded;
 mod probes;
 mod rooms;
 mod signer;

@@ -44,6 +44,7 @@ pub(super) fn between_hosts(plan: &mut Plan, outer: Outer) -> (IpAddr, IpAddr) {
         remote_ts: vec![remote.to_string()],
         transport: true,
         compress: false,
+        tfc_padding: None,
     };
     plan.us.children = vec![child(west, east_seen)];
     plan.peer.children = vec![child(east, west_seen)];

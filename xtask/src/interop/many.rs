@@ -30,9 +30,16 @@ fn three_selectors(ends: Ends, first: First) -> Result<String> {
         remote_ts: east.clone(),
         transport: false,
         compress: false,
+        tfc_padding: None,
     }];
-    plan.peer.children =
-        vec![Child { name: NET.to_owned(), local_ts: east, remote_ts: west, transport: false, compress: false }];
+    plan.peer.children = vec![Child {
+        name: NET.to_owned(),
+        local_ts: east,
+        remote_ts: west,
+        transport: false,
+        compress: false,
+        tfc_padding: None,
+    }];
     let tunnel = plan.establish(first)?;
     every_network_is_reached(&tunnel)?;
     let child = tunnel.child()?;

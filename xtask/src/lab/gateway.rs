@@ -86,6 +86,8 @@ pub(crate) struct Child {
     pub(crate) transport: bool,
     /// What it carries is to be compressed.
     pub(crate) compress: bool,
+    /// Octets that what it sends is to look long.
+    pub(crate) tfc_padding: Option<u16>,
 }
 
 impl Child {
@@ -98,6 +100,7 @@ impl Child {
             remote_ts: own(remote_ts),
             transport: false,
             compress: false,
+            tfc_padding: None,
         }
     }
 }

@@ -363,6 +363,9 @@ fn toml(control: &Path, settings: &str, connections: &[Connection]) -> Result<St
             if child.compress {
                 writeln!(file, "compress = \"yes\"")?;
             }
+            if let Some(octets) = child.tfc_padding {
+                writeln!(file, "tfc-padding = {octets}")?;
+            }
             file += &proposals("esp", &connection.esp);
         }
     }

@@ -170,6 +170,9 @@ pub(crate) struct ChildStatus {
     /// What it carries may be compressed: both sides want it.
     #[serde(default)]
     pub(crate) compressed: bool,
+    /// What we send looks longer than it is.
+    #[serde(default)]
+    pub(crate) padded: bool,
     pub(crate) age_s: Option<u64>,
     /// The operator took it down; it stays down until `up`.
     #[serde(default)]

@@ -19,6 +19,7 @@ fn child(name: &str, spi: Option<&str>) -> ChildStatus {
         rekeys: 0,
         encap: spi.map(|_| "esp".into()),
         compressed: false,
+        padded: false,
         age_s: None,
         held: false,
         last_in_s: None,

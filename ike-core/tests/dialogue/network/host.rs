@@ -32,6 +32,7 @@ pub(crate) struct Installed {
     pub(crate) encap: Encap,
     pub(crate) replaces: Option<ChildId>,
     pub(crate) compression: Option<(Cpi, Cpi)>,
+    pub(crate) takes_padding: bool,
 }
 
 pub(crate) struct Host {
@@ -146,6 +147,7 @@ impl Host {
                             encap: up.encap,
                             replaces: up.replaces,
                             compression: up.compression,
+                            takes_padding: up.takes_padding,
                         },
                     );
                     if up.outbound_ready {
