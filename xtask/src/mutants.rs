@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         more.extend(["--sharding=round-robin", "--shard", shard]);
     }
     // All the rest is about what stands on these.
-    more.extend(["--", "--lib", "--test=packets"]);
+    more.extend(["--", "--lib", "--test=packets", "--test=peripheral", "--test=debug"]);
     let campaign = Campaign {
         workspace: ".",
         package: "ipsec-core",
