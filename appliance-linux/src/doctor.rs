@@ -86,6 +86,8 @@ pub(crate) fn in_clear_beside(config: &Config) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use gateway_core::config::Mode;
+
     use super::finding::a_few;
     use super::*;
     use crate::namespace::in_a_network_of_its_own;
@@ -117,6 +119,8 @@ mod tests {
         let child = alike.peers[0].children[0].clone();
         alike.peers[0].children.extend(vec![child; 9]);
         assert_eq!(reminders(&alike).len(), 1, "each once");
+        alike.peers[0].children.iter_mut().for_each(|child| child.mode = Mode::Transport);
+        assert_eq!(reminders(&alike), [""; 0], "nobody is behind a host");
         let found = host::addresses(&many, &[]);
         assert_eq!(found.len(), 2, "{found:?}");
         let texts = found.iter().chain(&forwarding(&many)).map(|found| found.text.len()).max().unwrap();

@@ -308,6 +308,17 @@ mod tests {
         v4.chain((0..5).map(|last| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, last]))).collect()
     }
 
+    #[test]
+    fn an_index_of_compression_is_one_of_those_that_are_for_agreements() {
+        let cpi = |spi| Cpi::of(Spi::new(spi).unwrap()).0;
+        for low in 0..=u32::from(u16::MAX) {
+            let indices = [1, 0xfffe].map(|high| cpi(high << 16 | low));
+            assert!(indices[0] == indices[1] && (256..=61_439).contains(&indices[0]), "{low:#x}");
+        }
+        // Neighbours are apart: few share one.
+        assert_eq!([0x1_0000, 0x1_0001, 0x1_eeff, 0x1_ef00].map(cpi), [256, 257, 61_439, 256]);
+    }
+
     fn ranges() -> Vec<AddrRange> {
         let (addrs, mut ranges) = (addrs(), Vec::new());
         for start in &addrs {

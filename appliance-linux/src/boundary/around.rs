@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
 use ipsec_core::spd::{Action, Rule, Selector};
 
-use super::net::{Net, address, number, prefixes};
+use super::net::{Net, address, meets, merged, number, prefixes};
 use super::numbers::{AROUND, BEYOND, TABLE};
 use super::routes::{Lead, Then};
 
@@ -23,10 +23,9 @@ const WITH_PORTS: [u8; 4] = [6, 17, 33, 132];
 
 /// The routing rules of a family.
 pub(super) fn leads(v4: bool, rules: &[Rule], captured: &BTreeSet<Net>) -> Vec<Lead> {
-    let crosses = |selector: &Selector| {
-        let range = selector.remote.addrs;
-        range.is_ipv4() == v4 && captured.iter().any(|net| net.range().intersect(&range).is_some())
-    };
+    let captured = merged(v4, captured.iter().map(|net| net.range()));
+    let crosses =
+        |selector: &Selector| selector.remote.addrs.is_ipv4() == v4 && meets(&captured, &selector.remote.addrs);
     let around: Vec<usize> = (0..)
         .zip(rules)
         .filter(|(_, rule)| rule.action == Action::Bypass && crosses(&rule.selector))
@@ -34,6 +33,13 @@ pub(super) fn leads(v4: bool, rules: &[Rule], captured: &BTreeSet<Net>) -> Vec<L
         .collect();
     // Behind the last bypass nothing has to be kept from one.
     let Some(last) = around.last() else { return Vec::new() };
+    // Most of what is protected has nothing to do with any.
+    let ends = around.iter().filter_map(|place| rules.get(*place));
+    let bypassed = merged(v4, ends.map(|rule| rule.selector.remote.addrs));
+    let apart = |selector: &Selector| {
+        let range = &selector.remote.addrs;
+        range.is_ipv4() != v4 || !meets(&bypassed, range)
+    };
     let mut leads: Vec<Lead> = Vec::new();
     for (place, rule) in rules.iter().enumerate().take_while(|(place, _)| place <= last) {
         let later = around.get(around.partition_point(|other| *other < place)..).unwrap_or_default();
@@ -41,7 +47,10 @@ pub(super) fn leads(v4: bool, rules: &[Rule], captured: &BTreeSet<Net>) -> Vec<L
             (exactly(v4, &rule.selector), Then::Goto(BEYOND))
         } else {
             let mut later = later.iter().filter_map(|other| rules.get(*other));
-            if rule.action == Action::Bypass || !later.any(|other| overlap(&rule.selector, &other.selector)) {
+            if rule.action == Action::Bypass
+                || apart(&rule.selector)
+                || !later.any(|other| overlap(&rule.selector, &other.selector))
+            {
                 continue;
             }
             (at_least(v4, &rule.selector), Then::Goto(TABLE))

@@ -108,6 +108,12 @@ pub(super) fn merged(v4: bool, ranges: impl Iterator<Item = AddrRange>) -> Vec<(
     merged
 }
 
+/// Whether some address of a range is among those that [`merged`] made of ranges of its family.
+pub(super) fn meets(merged: &[(u128, u128)], range: &AddrRange) -> bool {
+    let before = merged.partition_point(|(_, last)| *last < number(range.start()));
+    merged.get(before).is_some_and(|(first, _)| *first <= number(range.end()))
+}
+
 /// The fewest networks that make up a range of addresses.
 pub(crate) fn prefixes(range: &AddrRange) -> Vec<Net> {
     let (v4, bits) = if range.is_ipv4() { (true, 32) } else { (false, 128) };
@@ -155,5 +161,19 @@ mod tests {
         assert_eq!(shown(AddrRange::ANY_V6), ["::/0"]);
         assert_eq!(shown(range("255.255.255.254", "255.255.255.255")), ["255.255.255.254/31"]);
         assert_eq!(shown(range("fd00::", "fd00::1:ffff")), ["fd00::/111"]);
+    }
+
+    #[test]
+    fn what_meets_ranges_that_were_merged_meets_one_of_them() {
+        let range = |first: u8, last: u8| AddrRange::new([10, 0, 0, first].into(), [10, 0, 0, last].into()).unwrap();
+        let ranges = [range(2, 2), range(3, 4), range(7, 9), range(8, 8), range(12, 13)];
+        for ranges in (0..=ranges.len()).map(|few| &ranges[..few]) {
+            let merged = merged(true, ranges.iter().copied());
+            for (first, last) in (0..16).flat_map(|first| (first..16).map(move |last| (first, last))) {
+                let wanted = range(first, last);
+                let naive = ranges.iter().any(|range| range.intersect(&wanted).is_some());
+                assert_eq!(meets(&merged, &wanted), naive, "{ranges:?} {wanted:?}");
+            }
+        }
     }
 }

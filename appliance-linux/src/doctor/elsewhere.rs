@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use gateway_core::config::{Child, Config, Peer};
+use gateway_core::config::{Child, Config, Mode, Peer};
 
 use super::finding::{Finding, Grade, a_few, finding};
 use crate::boundary::prefixes;
@@ -44,6 +44,8 @@ pub(crate) fn reminders(config: &Config) -> Vec<String> {
     };
     let whole = |nets: &[String]| nets.iter().any(|net| net.ends_with("/0"));
     let children = config.peers.iter().flat_map(|peer| peer.children.iter().map(move |child| (peer, child)));
+    // Two hosts speak for themselves.
+    let children = children.filter(|(_, child)| child.mode == Mode::Tunnel);
     let line = |(peer, child): (&Peer, &Child)| {
         let (local, remote) = (nets(&child.local_ts), nets(&child.remote_ts));
         let hosts = if whole(&local) { "hosts behind it".to_owned() } else { format!("hosts in {}", a_few(local)) };
