@@ -153,7 +153,7 @@ fn read_child<'t>(
         reader.warn(section.place("level"), CLEAR_MEANWHILE);
     }
     let compress = reader.choice(section, "compress", &[("yes", true), ("no", false)]).unwrap_or(false);
-    let tfc_padding = mode.and_then(|mode| tfc_padding(reader, section, mode, compress));
+    let tfc_padding = mode.zip(dont_fragment).and_then(|kind| tfc_padding(reader, section, kind, compress));
     let (local, remote) = (local?, remote?);
     let hosts = mode.is_none_or(|mode| between_hosts(reader, mode, [&local, &remote]));
     let values = |list: &[Placed<TrafficSelector>]| list.iter().map(|placed| placed.value).collect();
@@ -285,8 +285,18 @@ pub(super) fn dont_fragment<'t>(reader: &mut Reader<'t>, section: Section<'_, 't
 }
 
 /// How long packets look. Where there is no inner header, and in what was compressed, nothing says where the packet ends.
-fn tfc_padding<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, mode: Mode, compress: bool) -> Option<u16> {
+fn tfc_padding<'t>(
+    reader: &mut Reader<'t>,
+    section: Section<'_, 't>,
+    (mode, dont_fragment): (Mode, DontFragment),
+    compress: bool,
+) -> Option<u16> {
     let len = reader.number(section, "tfc-padding", 64..=9000)?;
+    if dont_fragment != DontFragment::Clear {
+        let hint = "on a way that is too narrow for so long ones no packet at all would arrive, however short it is";
+        reader.error(section.place("tfc-padding"), "\"tfc-padding\" with \"df\"", "one of them alone", hint);
+        return None;
+    }
     let (found, expected) = match (mode, compress) {
         (Mode::Tunnel, false) => return Some(len),
         (Mode::Tunnel, true) => ("\"tfc-padding\" of what is compressed".into(), "one of them alone"),

@@ -169,6 +169,7 @@ fn packets_look_as_long_as_they_are_unless_a_child_in_tunnel_mode_pads_them_with
     for (text, says) in [
         (with("tfc-padding = 63\n"), "expected"),
         (with("tfc-padding = 1401\n"), "found 1401 with mtu = 1400 under [gateway], expected no more than the mtu"),
+        (with("tfc-padding = 1000\ndf = \"copy\"\n"), "found \"tfc-padding\" with \"df\", expected one of them alone"),
         (with("tfc-padding = 1000\ncompress = \"yes\"\n"), "found \"tfc-padding\" of what is compressed"),
         (
             hosts.replace("mode      = \"tunnel\"", "mode = \"transport\"\ntfc-padding = 1000"),
