@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use ipsec_core::net::Spi;
@@ -91,8 +92,15 @@ impl Keys {
             }
         }
         let mut esp: HashMap<Spi, Vec<Pair>> = HashMap::new();
-        for child in child_sas {
-            for (spi, pair) in child.keyed() {
+        for (number, child) in child_sas.into_iter().enumerate() {
+            let keyed = child.keyed();
+            if keyed.is_empty() {
+                return Err(format!(
+                    "1:1: child_sas[{number}] has keys and no SPI, expected spi_of_initiator_traffic and \
+                     spi_of_responder_traffic, or spi_in_a and spi_out_a"
+                ));
+            }
+            for (spi, pair) in keyed {
                 esp.entry(spi).or_default().push(pair);
             }
         }
@@ -220,9 +228,9 @@ macro_rules! texts {
 
 texts! {
     Secret: "a key: an even number of hex digits", secret;
-    IkeSpi: "an SPI of IKE: 16 hex digits", |text| digits(text, 16).and_then(|text| u64::from_str_radix(text, 16).ok()).map(Self);
-    EspSpi: "an SPI of ESP: 8 hex digits, more than 000000ff", |text| {
-        digits(text, 8).and_then(|text| u32::from_str_radix(text, 16).ok()).and_then(Spi::new).map(Self)
+    IkeSpi: "an SPI of IKE: 16 hex digits", |text| digits(text, 16..=16).and_then(|text| u64::from_str_radix(text, 16).ok()).map(Self);
+    EspSpi: "an SPI of ESP: up to 8 hex digits, more than ff", |text| {
+        digits(text, 1..=8).and_then(|text| u32::from_str_radix(text, 16).ok()).and_then(Spi::new).map(Self)
     };
     OfMessages: "a proposal of what is built, such as aes256gcm16-prfsha384-x25519 or aes256-sha256-ecp256", |text| {
         Some(for_messages(text)).filter(|suites| !suites.is_empty()).map(Self)
@@ -233,13 +241,18 @@ texts! {
 }
 
 /// So many hex digits, with or without 0x.
-fn digits(text: &str, count: usize) -> Option<&str> {
-    let text = text.strip_prefix("0x").unwrap_or(text);
-    Some(text).filter(|text| text.len() == count && text.bytes().all(|digit| digit.is_ascii_hexdigit()))
+fn digits(text: &str, count: RangeInclusive<usize>) -> Option<&str> {
+    let text = bare(text);
+    Some(text).filter(|text| count.contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
+fn bare(text: &str) -> &str {
+    text.strip_prefix("0x").unwrap_or(text)
 }
 
 fn secret(text: &str) -> Option<Secret> {
     // Room for all of it at once: growing would leave copies behind.
+    let text = bare(text);
     let mut octets = Zeroizing::new(Vec::with_capacity(text.len() / 2));
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
     for pair in pairs {
@@ -308,6 +321,37 @@ mod tests {
     }
 
     #[test]
+    fn numbers_may_be_written_as_in_a_configuration() {
+        let other = FILE.replace("\"00000a0", "\"0xa0").replace("\"aa\"", "\"0xaa\"");
+        let (keys, same) = (parse(&other).unwrap(), parse(FILE).unwrap());
+        for spi in [0xa01, 0xa02] {
+            assert_eq!(keys_of(&keys, spi), keys_of(&same, spi));
+        }
+    }
+
+    #[test]
+    fn the_manual_has_the_keys_of_the_sas_in_the_manual() {
+        let manual = include_str!("../../../docs/decode.md");
+        let (_, behind) = manual.split_once("```json\n").unwrap();
+        let (example, _) = behind.split_once("```").unwrap();
+        let keys = parse(example).unwrap();
+        let sas = include_str!("../../../docs/configuration.md");
+        for spi in [0x2001, 0x1001] {
+            let (_, sa) = sas.split_once(&format!("spi       = {spi:#x}\n")).unwrap();
+            let (_, key) = sa.split_once("key       = \"").unwrap();
+            let key = secret(key.split_once('"').unwrap().0).unwrap();
+            assert_eq!(keys_of(&keys, spi), [key.as_slice()]);
+        }
+        assert_eq!(keys.esp_suites.len(), 1, "with ESN alone");
+    }
+
+    #[test]
+    fn keys_without_an_spi_are_no_silence() {
+        let misspelt = FILE.replace("spi_", "spi-");
+        assert!(wrong(&misspelt).starts_with("1:1: child_sas[0] has keys and no SPI, expected spi_of_"));
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_place() {
         for (from, to, told) in [
             ("\"0102\"", "\"010\"", "4:46: expected a key: an even number of hex digits"),
@@ -316,7 +360,7 @@ mod tests {
             (
                 "00000a01\", \"spi_out",
                 "000000ff\", \"spi_out",
-                "6:25: expected an SPI of ESP: 8 hex digits, more than 000000ff",
+                "6:25: expected an SPI of ESP: up to 8 hex digits, more than ff",
             ),
             (
                 "aes128gcm16",
