@@ -164,9 +164,11 @@ pub(crate) fn changes(diff: &Diff) -> Vec<String> {
                     ChildDiff::Added => "new",
                     ChildDiff::Removed => "gone, deleted",
                     ChildDiff::Replaced => {
-                        "its selectors, mode or esp changed: deleted, and negotiated anew unless `down` holds it"
+                        "its selectors, mode, esp or compress changed: deleted, and negotiated anew unless `down` holds it"
                     }
-                    ChildDiff::Changed => "lifetime, priority or when it is rekeyed changed, its SAs go on",
+                    ChildDiff::Changed => {
+                        "its level, priority, df, tfc-padding, lifetime or when it is rekeyed changed, its SAs go on"
+                    }
                 };
                 format!("{peer}/{child}: {what}")
             })),
@@ -290,7 +292,7 @@ mod tests {
             changes(&diff),
             [
                 "a: its addresses, identities, key, encap or ike changed: closed, and connected anew unless `down` holds it",
-                "b/net: its selectors, mode or esp changed: deleted, and negotiated anew unless `down` holds it",
+                "b/net: its selectors, mode, esp or compress changed: deleted, and negotiated anew unless `down` holds it",
                 "c: dpd, rekey or start changed, its SAs go on",
                 "sa/0x00002001: its mode, addresses or selectors changed: another pair is in its place",
             ]

@@ -21,13 +21,16 @@ impl From<Malformed> for Unread {
     }
 }
 
+/// Of the number of a link type in a file; those above say how long the check sequence behind a frame is.
+const LINK: u32 = 0x03ff_ffff;
+
 /// The IP packet in a frame, whole or not; `None`: it carries something else.
 ///
 /// # Errors
 /// [`Unread`].
 pub(super) fn ip(link: DataLink, frame: &[u8]) -> Result<Option<&[u8]>, Unread> {
     let mut reader = Reader::new(frame);
-    match u32::from(link) {
+    match u32::from(link) & LINK {
         // Ethernet.
         1 => Ok(match Frame::of(frame)?.content {
             Content::Ip { packet, .. } | Content::BrokenIp(packet) => Some(packet),
@@ -84,6 +87,7 @@ mod tests {
         let sll = |behind: &[u8]| [&[0; 14], behind].concat();
         for (link, header) in [
             (1, ethernet(&[8, 0])),
+            (0x4400_0001, ethernet(&[8, 0])),
             (1, ethernet(&[0x81, 0, 0, 7, 8, 0])),
             (1, ethernet(&[0x88, 0xa8, 0, 100, 0x81, 0, 0, 7, 8, 0])),
             (0, vec![2, 0, 0, 0]),

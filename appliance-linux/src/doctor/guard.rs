@@ -58,7 +58,15 @@ pub(super) fn as_the_daemon_sees_it(boundary: &BoundaryStatus) -> Finding {
     let why = || boundary.why.clone().unwrap_or_default();
     match boundary.state.as_str() {
         "closed" => fine("boundary", format!("closed, says the daemon; guard: {}", boundary.guard)),
-        "weak" => finding(Grade::Warning, "boundary", format!("weak, says the daemon: {}", why()), "see guard"),
+        "weak" => {
+            let hint = match boundary.clear_meanwhile.is_empty() {
+                true => "see guard",
+                false => {
+                    "when all their hosts have SAs, and the counters ClearIn and ClearOut stand still: level = \"require\""
+                }
+            };
+            finding(Grade::Warning, "boundary", format!("weak, says the daemon: {}", why()), hint)
+        }
         state => finding(
             Grade::Failure,
             "boundary",
@@ -137,6 +145,9 @@ mod tests {
         let grades = ["closed", "weak", "trouble"].map(|word| as_the_daemon_sees_it(&state(word)).grade);
         assert_eq!(grades, [Grade::Fine, Grade::Warning, Grade::Failure]);
         assert!(as_the_daemon_sees_it(&state("trouble")).text.contains("rule 4500: no"));
+        let lax = BoundaryStatus { clear_meanwhile: vec!["a/n".to_owned()], ..state("weak") };
+        let hints = [state("weak"), lax].map(|state| as_the_daemon_sees_it(&state).fix);
+        assert!(hints[0] == "see guard" && hints[1].ends_with("level = \"require\""), "{hints:?}");
     }
 
     #[test]

@@ -150,13 +150,20 @@ fn without_what_was_kept_nothing_is_sent_until_the_operator_says_from_where_on()
         assert_eq!(daemon.command(&["status"]).output().unwrap().status.code(), Some(4));
         daemon.configure(&config("sequence = 5000000"));
         assert_eq!(daemon.command(&["reload"]).output().unwrap().status.code(), Some(0));
-        assert!(ends.goes()[0] > 5_000_000);
-        // And back again, with the same key.
+        let sent = *ends.goes().last().unwrap();
+        assert!(sent > 5_000_000);
+        // The number need not stand there any more: what goes on goes on behind it.
         daemon.configure(&config(""));
+        assert_eq!(daemon.command(&["reload"]).output().unwrap().status.code(), Some(0));
+        assert!(ends.goes()[0] > sent);
+        // And back again, with the same key.
+        daemon.configure(&config("sequence = 5000000"));
+        assert_eq!(daemon.command(&["reload"]).output().unwrap().status.code(), Some(0));
+        daemon.configure(&config("sequence = 4000000"));
         let refused = daemon.command(&["reload"]).output().unwrap();
         let told = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(
-            refused.status.code() == Some(2) && told.contains("found sequence = 0 with a key that had 5000000"),
+            refused.status.code() == Some(2) && told.contains("found sequence = 4000000 with a key that had 5000000"),
             "{told}"
         );
         assert!(!ends.goes().is_empty(), "everything is as it was");

@@ -169,15 +169,17 @@ impl ManualSa {
         self.key.as_ref().or(self.integ_key.as_ref())?.loaded()
     }
 
-    /// Whether it is the very same SA to send with.
-    pub(crate) fn sends_as(&self, other: &Self) -> bool {
-        (self.encap, self.dont_fragment, self.sequence) == (other.encap, other.dont_fragment, other.sequence)
-            && self.has_keys_of(other)
+    /// Whether it is the very same SA to send with: it goes on behind the number that it began with, which need not stand there
+    /// any more.
+    pub(crate) fn sends_as(&self, before: &Self) -> bool {
+        (self.encap, self.dont_fragment) == (before.encap, before.dont_fragment)
+            && self.sequence <= before.sequence
+            && self.has_keys_of(before)
     }
 
     /// Whether it is the very same SA to receive with: what comes in is taken either way, in UDP or not.
-    pub(crate) fn receives_as(&self, other: &Self) -> bool {
-        (self.replay, self.sequence) == (other.replay, other.sequence) && self.has_keys_of(other)
+    pub(crate) fn receives_as(&self, before: &Self) -> bool {
+        self.replay == before.replay && self.sequence <= before.sequence && self.has_keys_of(before)
     }
 
     fn has_keys_of(&self, other: &Self) -> bool {
@@ -543,7 +545,8 @@ pub(super) fn keys_twice(pairs: &[ManualPair]) -> Vec<ConfigError> {
     errors
 }
 
-/// What would be wrong with `new` in the place of `old`: a key that stays, with a smaller `sequence`, or one that the peer sent with.
+/// What would be wrong with `new` in the place of `old`: a key that stays, with a smaller `sequence` than it had, which would not
+/// be kept to, or one that the peer sent with.
 pub(crate) fn counters_reset<'p>(
     old: impl Iterator<Item = &'p ManualPair> + Clone,
     new: &[ManualPair],
@@ -563,11 +566,11 @@ pub(crate) fn counters_reset<'p>(
             });
         }
         let before = old.get(key)?;
-        (sa.sequence < *before).then(|| ConfigError {
+        (0 < sa.sequence && sa.sequence < *before).then(|| ConfigError {
             at: sa.at,
             found: format!("sequence = {} with a key that had {before} before", sa.sequence),
-            expected: format!("at least {before}"),
-            hint: "numbers would be used twice; take a new key to begin at 0".to_string(),
+            expected: format!("at least {before}, or no \"sequence\""),
+            hint: "a key goes on behind its numbers; take a new one to begin anew".to_string(),
         })
     });
     back.collect()
