@@ -97,6 +97,7 @@ impl Gateway {
         for id in meant {
             let leaving = self.manual.hold(*id);
             self.end_manual(now, leaving, plane);
+            self.tell_manual_down(*id);
         }
     }
 
@@ -242,6 +243,14 @@ impl Gateway {
         let what = if core::mem::take(&mut entry.told_up) { What::ChildDown } else { What::ChildFailed };
         let (peer, child) = (Some(entry.account.peer.clone()), Some(entry.account.child.clone()));
         self.report(Report { peer, child, what, cause: Some(cause) });
+    }
+
+    /// One that was told as up is down, as the operator has it.
+    fn tell_manual_down(&mut self, id: ManualId) {
+        let Some(entry) = self.manual.get_mut(id).filter(|entry| entry.told_up) else { return };
+        entry.told_up = false;
+        let (peer, child) = (Some(entry.account.peer.clone()), Some(entry.account.child.clone()));
+        self.report(Report { peer, child, what: What::ChildDown, cause: None });
     }
 }
 

@@ -274,16 +274,21 @@ impl Manual {
         }
     }
 
-    /// Those that a name means: all, or one.
+    /// Those that a name means: all, or those with an SPI, however it is written. Where no "out" has it, it is that of an "in".
     pub(crate) fn named(&self, name: &str) -> Vec<ManualId> {
-        let means = |entry: &&ManualEntry| name == MANUAL || name == entry.config.name();
-        self.iter().filter(means).map(|entry| entry.id).collect()
+        let digits = name.strip_prefix(MANUAL).and_then(|name| name.strip_prefix("/0x"));
+        let spi = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let those = |means: &dyn Fn(&ManualPair) -> bool| -> Vec<ManualId> {
+            self.iter().filter(|entry| means(&entry.config)).map(|entry| entry.id).collect()
+        };
+        let sent = those(&|pair| name == MANUAL || spi == Some(pair.outbound.spi.get()));
+        if sent.is_empty() { those(&|pair| spi == Some(pair.inbound.spi.get())) } else { sent }
     }
 
     /// One is taken down: what is there is to go, and numbers that come are for nobody.
     pub(crate) fn hold(&mut self, id: ManualId) -> Vec<Leaving> {
         let Some(entry) = self.all.get_mut(&id) else { return Vec::new() };
-        (entry.held, entry.told_up) = (true, false);
+        entry.held = true;
         entry.ticket.take().map(|ticket| self.by_ticket.remove(&ticket));
         [Half::Inbound, Half::Outbound].into_iter().filter_map(|half| self.leave(id, half, None)).collect()
     }

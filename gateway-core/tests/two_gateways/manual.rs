@@ -395,3 +395,23 @@ fn what_is_taken_down_stays_down_and_what_comes_up_again_begins_behind_all_that_
     world.left.gateway.reserved(now, ticket, Ok(Numbers { after: 3000, until: 4000 }), parts!(world.left));
     assert!(!there(&mut world).0);
 }
+
+#[test]
+fn a_pair_is_meant_by_either_spi_however_it_is_written_and_that_it_is_down_is_told_once() {
+    let mut world = started(&manual(true, ""), &manual(false, ""), 1000);
+    let now = world.now;
+    for (downs, name) in (1..).zip(["sa", "sa/0x00002001", "sa/0x2001", "sa/0x1001", "sa/0x00001001"]) {
+        for _ in 0..2 {
+            world.left.gateway.down(now, name, parts!(world.left)).unwrap();
+        }
+        world.exchange();
+        assert_eq!(world.left.told(|what| *what == What::ChildDown), downs, "{name}\n{}", world.story());
+        assert!(world.send(true, &packet(1, 2, b"down")).is_err());
+        world.left.gateway.up(now, name, parts!(world.left)).unwrap();
+        assert_eq!(set_aside(&mut world.left, now, 1000), 1);
+        world.ping();
+    }
+    for name in ["sa/0x3001", "sa/2001", "sa/0x", "sa/", "sa/0x100002001"] {
+        assert!(world.left.gateway.down(now, name, parts!(world.left)).is_err(), "{name}");
+    }
+}
