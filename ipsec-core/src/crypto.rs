@@ -14,6 +14,7 @@ pub mod rustcrypto;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
+use crate::error::texts;
 use crate::wipe;
 pub use algorithms::{AeadAlg, AeadMode, CipherAlg, IntegAlg, Iv, Protection};
 use subtle::ConstantTimeEq;
@@ -24,15 +25,27 @@ use zeroize::Zeroize;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Forged;
 
+texts! {
+    Forged: Self => "it is not authentic",
+}
+
 /// The engine makes no such key: it does not offer the algorithm, has no slot left, or the length is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct NoKey;
 
+texts! {
+    NoKey: Self => "the crypto engine makes no such key",
+}
+
 /// There is no random IV to be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct NoIv;
+
+texts! {
+    NoIv: Self => "there is no random IV",
+}
 
 /// Where a key is made and stays. Its end overwrites all of it: what makes a key takes along what it finds, and leaves that in
 /// octets which the key does not use and does not wipe. Once the key is made it must not be moved.

@@ -2,6 +2,23 @@
 
 use core::fmt;
 
+/// What is said of each case of an error, to whoever shows it: nobody else links the texts.
+macro_rules! texts {
+    ($name:ty: $($case:pat => $text:literal,)+) => {
+        impl core::fmt::Display for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str(match self {
+                    $($case => $text,)+
+                })
+            }
+        }
+
+        impl core::error::Error for $name {}
+    };
+}
+
+pub(crate) use texts;
+
 /// The caller's buffer has no room for what must be added, or less in it than must be taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -16,8 +33,10 @@ pub enum Refused {
     Full,
     /// An SA with this SPI, or a rule with this id, is there already.
     Duplicate,
-    /// The crypto engine does not offer the algorithm, has no slot left, or has no generator for random IVs to send with.
+    /// The crypto engine does not offer the algorithm, or has no slot left.
     Algorithm,
+    /// The crypto engine has no generator for the random IVs that this algorithm takes to send with.
+    NoIv,
     /// The keying material has the wrong length for the algorithm.
     KeyLength,
     /// The replay window is no power of two, below 64, or larger than the storage handed in.
@@ -36,27 +55,25 @@ pub enum Refused {
     Compression,
 }
 
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "the table is full",
-            Self::Duplicate => "it is there already",
-            Self::Algorithm => {
-                "the crypto engine does not offer the algorithm, has no room left, or no random IVs to send with"
-            }
-            Self::KeyLength => "the keying material has the wrong length",
-            Self::Window => "the replay window has no size that can be kept",
-            Self::Selectors => "it has no traffic selector on one side, or too many",
-            Self::Hosts => "in this mode its traffic selectors have to be one address on each side",
-            Self::Sequence => "no sequence number is left to send with",
-            Self::Path => "the two addresses are of different families",
-            Self::Mode => "the build has no such mode",
-            Self::Compression => "the engine has nothing to compress with",
-        })
-    }
+texts! {
+    NoRoom: Self => "the buffer has no room",
 }
 
-impl core::error::Error for Refused {}
+texts! {
+    Refused:
+    Self::Full => "the table is full",
+    Self::Duplicate => "it is there already",
+    Self::Algorithm => "the crypto engine does not offer the algorithm, or has no room left",
+    Self::NoIv => "the crypto engine has no random IVs to send with",
+    Self::KeyLength => "the keying material has the wrong length",
+    Self::Window => "the replay window has no size that can be kept",
+    Self::Selectors => "it has no traffic selector on one side, or too many",
+    Self::Hosts => "in this mode its traffic selectors have to be one address on each side",
+    Self::Sequence => "no sequence number is left to send with",
+    Self::Path => "the two addresses are of different families",
+    Self::Mode => "the build has no such mode",
+    Self::Compression => "the engine has nothing to compress with",
+}
 
 macro_rules! discards {
     ($($(#[doc = $doc:literal])+ $name:ident => $xfrm:expr,)+) => {
@@ -68,6 +85,17 @@ macro_rules! discards {
         pub enum Discard {
             $($(#[doc = $doc])+ $name,)+
         }
+
+        /// By its name, under which it is counted.
+        impl fmt::Display for Discard {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $(Self::$name => stringify!($name),)+
+                })
+            }
+        }
+
+        impl core::error::Error for Discard {}
 
         impl Discard {
             /// Every reason, in the order of the declaration.

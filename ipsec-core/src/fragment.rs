@@ -3,6 +3,7 @@
 use core::iter::FusedIterator;
 
 use crate::error::NoRoom;
+use crate::error::texts;
 use crate::wire::cursor::{Malformed, Reader, Writer};
 use crate::wire::fragment::{self, HEADER_LEN};
 use crate::wire::ipv6::{FRAGMENT, Until};
@@ -19,6 +20,13 @@ pub enum Uncut {
     DontFragment,
     /// Not even 8 octets fit behind its headers.
     TooNarrow,
+}
+
+texts! {
+    Uncut:
+    Self::Malformed => "it is no IP packet",
+    Self::DontFragment => "it must not be cut",
+    Self::TooNarrow => "nothing fits behind its headers",
 }
 
 /// Cuts a packet into pieces of at most `mtu` octets each, in order; one that is short enough is one piece, as it is.

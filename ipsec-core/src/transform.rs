@@ -184,12 +184,12 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
     /// it must not be moved: what a move leaves behind nobody wipes.
     ///
     /// # Errors
-    /// [`Refused::KeyLength`], [`Refused::Algorithm`].
+    /// [`Refused::KeyLength`], [`Refused::Algorithm`], [`Refused::NoIv`].
     pub(crate) fn set_keys(&mut self, crypto: &mut P, purpose: Purpose, keymat: &[u8]) -> Result<(), Refused> {
         let protection = self.protection;
         // Or each packet would be discarded.
         if purpose == Purpose::Encrypt && self.layout.iv == Iv::Random {
-            crypto.iv(&mut [0]).map_err(|NoIv| Refused::Algorithm)?;
+            crypto.iv(&mut [0]).map_err(|NoIv| Refused::NoIv)?;
         }
         let (encr, integ) = keymat
             .split_at_checked(protection.encr_key_len())

@@ -1,4 +1,4 @@
-//! What is printed of what holds keys.
+//! What is printed of what holds keys, and of errors.
 #![cfg(feature = "rustcrypto")]
 
 use std::fmt::Debug;
@@ -66,4 +66,29 @@ fn f_80_debug_prints_no_secret() {
     inbound.install(Instant::ZERO, &receiving).unwrap();
     prints_no_secret(&inbound, "Inbound");
     prints_no_secret(&sas[0], "Slot");
+}
+
+#[test]
+fn each_error_says_what_it_is_about() {
+    use ipsec_core::crypto::{Forged, NoIv, NoKey};
+    use ipsec_core::error::{Discard, NoRoom, Refused};
+    use ipsec_core::{crypto::conformance::Deviation, fragment::Uncut, icmp::Untold, reassembly::Dropped};
+    use ipsec_core::{spd::Undecided, wire::cursor::Malformed};
+    let errors: [(&dyn std::error::Error, &str); 12] = [
+        (&NoRoom, "the buffer has no room"),
+        (&Forged, "it is not authentic"),
+        (&NoKey, "the crypto engine makes no such key"),
+        (&NoIv, "there is no random IV"),
+        (&Malformed, "a length or a field is wrong"),
+        (&Refused::NoIv, "the crypto engine has no random IVs to send with"),
+        (&Undecided::NoRule, "no rule matches"),
+        (&Uncut::DontFragment, "it must not be cut"),
+        (&Untold::NotDue, "it fits, or may be cut"),
+        (&Dropped::Overlap, "it overlaps another one"),
+        (&Deviation::Forgery, "it opens what was changed"),
+        (&Discard::InReplayed, "InReplayed"),
+    ];
+    for (error, text) in errors {
+        assert_eq!(error.to_string(), text);
+    }
 }

@@ -4,6 +4,7 @@ mod cases;
 mod known;
 
 use super::{AeadAlg, PacketCrypto, Purpose, verify};
+use crate::error::texts;
 pub use cases::{Aead, Cipher, Integ};
 pub use known::{AEADS, CIPHERS, INTEGS};
 
@@ -20,6 +21,15 @@ pub enum Deviation {
     Forgery,
     /// The scratch buffer is shorter than ciphertext and tag.
     Scratch,
+}
+
+texts! {
+    Deviation:
+    Self::Key => "it does not take the key",
+    Self::Seal => "what it seals is another",
+    Self::Open => "it does not open what is right",
+    Self::Forgery => "it opens what was changed",
+    Self::Scratch => "the scratch buffer is too short",
 }
 
 /// Tries one known answer, and that no change of a bit in ciphertext, tag, nonce or associated data is accepted (one in

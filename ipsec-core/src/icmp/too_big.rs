@@ -2,6 +2,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::error::texts;
 use crate::mtu::{LEAST_V4, LEAST_V6};
 use crate::wire::checksum::Sum;
 use crate::wire::cursor::{Malformed, Writer};
@@ -26,6 +27,14 @@ pub enum Untold {
     Forbidden,
     /// `from` is of the other family, or there is no room for the message.
     NoRoom,
+}
+
+texts! {
+    Untold:
+    Self::Malformed => "it is no IP packet",
+    Self::NotDue => "it fits, or may be cut",
+    Self::Forbidden => "about such a packet nobody is told",
+    Self::NoRoom => "there is no room for the message, or it would be from another family",
 }
 
 /// Writes to the beginning of `room` what tells the sender of `packet` that no more than `mtu` octets fit, and returns it: an IP

@@ -1,5 +1,6 @@
 //! Why fragments are dropped.
 
+use crate::error::texts;
 use crate::wire::cursor::Malformed;
 
 /// Fragments that a packet may come in: for the longest one, of a kilobyte each.
@@ -22,6 +23,16 @@ pub enum Dropped {
     Congestion,
     /// The caller has no slots.
     Full,
+}
+
+texts! {
+    Dropped:
+    Self::Malformed => "it is no fragment",
+    Self::TooLong => "the packet would be too long",
+    Self::Overlap => "it overlaps another one",
+    Self::TooMany => "the packet comes in too many",
+    Self::Congestion => "the packet cannot be told of congestion",
+    Self::Full => "there is no memory for it",
 }
 
 impl From<Malformed> for Dropped {

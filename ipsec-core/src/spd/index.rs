@@ -23,6 +23,7 @@ use super::query::Query;
 use super::rule::{Action, Direction, Rule, RuleId};
 use super::tree::{DEPTH, Kind, Node, Part, RUN, Shape, Slot};
 use crate::error::Refused;
+use crate::error::texts;
 use crate::flow::Flow;
 
 /// Rules, indexed once and for all, in memory of the caller's.
@@ -175,6 +176,12 @@ pub enum Undecided {
     /// A BYPASS rule matches what can be read, but the packet may belong to what a rule before it keeps from passing in
     /// clear (RFC 4301 §7).
     Fragment,
+}
+
+texts! {
+    Undecided:
+    Self::NoRule => "no rule matches",
+    Self::Fragment => "a fragment of what may have to be protected",
 }
 
 impl<'v> View<'v> {

@@ -1,11 +1,16 @@
 //! Reading and writing network byte order without indexing.
 
+use crate::error::texts;
 use core::fmt;
 
 /// The octets ended too early, or a field has a value that cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Malformed;
+
+texts! {
+    Malformed: Self => "a length or a field is wrong",
+}
 
 /// Takes fields from the front of octets.
 ///

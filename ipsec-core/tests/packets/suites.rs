@@ -140,7 +140,7 @@ fn without_a_generator_no_sa_that_needs_one_to_send_is_installed() {
         let mut slots = [OutboundSlot::<RustCrypto>::EMPTY];
         let mut out: Outbound<'_, _> = Outbound::new(RustCrypto, &mut [], &mut slots);
         let installed = out.install(NOW, &sa(protection, true).outbound()).err();
-        let refused = (Layout::of(protection).iv == Iv::Random).then_some(Refused::Algorithm);
+        let refused = (Layout::of(protection).iv == Iv::Random).then_some(Refused::NoIv);
         assert_eq!((installed, out.sas().count()), (refused, usize::from(refused.is_none())), "{protection:?}");
         // To receive, it takes none.
         let mut slots = [InboundSlot::<RustCrypto>::EMPTY];
