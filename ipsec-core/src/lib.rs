@@ -137,7 +137,7 @@
 //! | `legacy` | Triple DES and HMAC-MD5, which RFC 8221 says not to use |
 //! | `transport` (default) | SAs in transport and BEET mode; without, there is tunnel mode alone, and less code |
 //! | `icmp-relay` (default) | ICMP errors go with the traffic that they are about (RFC 4301 §6.2) |
-//! | `smoltcp` | the module `phy`: a `smoltcp` device that speaks IPsec |
+//! | `smoltcp` | the module `phy`: a `smoltcp` device that speaks IPsec, of the version that is `phy::smoltcp` |
 //! | `defmt` | `defmt::Format` for errors, discards and identifiers |
 //!
 //! It takes Rust 1.91.

@@ -14,6 +14,13 @@ use crate::spd::{Direction, PolicyId};
 use crate::time::Instant;
 use crate::transform::Layout;
 use crate::wire::ip::Version;
+/// The version whose devices these are: what an application names has to be the same.
+///
+/// ```
+/// use ipsec_core::phy::smoltcp::phy::Medium;
+/// assert_eq!(Medium::Ip, smoltcp::phy::Medium::Ip);
+/// ```
+pub use smoltcp;
 use smoltcp::phy::{self, ChecksumCapabilities, DeviceCapabilities, Medium, RxToken as _};
 
 /// Of the suites that have one of 16 octets for an ICV and count their IVs.
