@@ -241,7 +241,7 @@ pub(super) fn addresses(config: &Config, ours: &[LocalAddr]) -> Vec<Finding> {
     let absent = absent.into_iter().map(|(addr, peers)| {
         let text = format!("{addr}, from which {} is to be reached, is no address of this machine", a_few(peers));
         let fix = "`ip address` shows what it has; behind NAT (AWS, Azure, a home router) write the private address, \
-                   or local = \"any\"";
+                   or of a peer local = \"any\"";
         finding(Grade::Failure, "local", text, fix)
     });
     let mut findings: Vec<Finding> = absent.collect();

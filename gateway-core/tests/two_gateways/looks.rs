@@ -43,7 +43,7 @@ fn tfc_padding_and_df_of_a_child_are_those_of_all_its_sas_whoever_rekeys() {
         assert_eq!([true, false].map(|left| sent(&mut world, left)), [padded, plain], "{rekeys}\n{}", world.story());
         assert_eq!((told(&world, true), told(&world, false)), ((rekeys + 1, 0), (0, rekeys + 1)));
     }
-    let status = world.left.gateway.status(parts!(world.left)).next().unwrap();
+    let status = world.left.gateway.status(&parts!(lent world.left)).next().unwrap();
     assert!(status.children.iter().all(|child| child.sa.is_some_and(|sa| sa.padded)));
     // Another wish is for the next SA.
     let other = config(&left.replace("tfc-padding = 500", "df = \"set\""));
