@@ -118,7 +118,8 @@ impl Plane {
     /// A packet that waited for an SA; what that SA has to tell is asked for by the one who calls this. Returns whether that
     /// is over: it went, or it was dropped and counted.
     pub(crate) fn resume(&self, packet: &[u8]) -> bool {
-        let mut bytes = vec![0; HEADROOM + packet.len() + TAILROOM];
+        // It may be made to look longer.
+        let mut bytes = vec![0; HEADROOM + PACKET + TAILROOM];
         let Ok(mut packet) = PacketBuf::with_payload(&mut bytes, packet) else { return false };
         let (now, own) = (self.clock.now(), self.own(&packet));
         let mut engine = self.outbound();

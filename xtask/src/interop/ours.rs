@@ -28,7 +28,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("ours-esn", |ends| esn(ends, &["aes256gcm16-esn"])).ours_twice(),
         Scenario::new("ours-esn-or-not", |ends| esn(ends, &["aes256gcm16-esn-noesn"])).ours_twice(),
         Scenario::new("esp-that-overtakes-the-answer-waits-for-it", overtaken).ours_twice(),
-        Scenario::new("e13-on-demand-keeps-the-first-syn", on_demand).ours(),
+        Scenario::new("e13-on-demand-keeps-the-first-syn", |ends| on_demand(ends, None)).ours(),
+        Scenario::new("e13-on-demand-keeps-the-first-syn-and-padded", |ends| on_demand(ends, Some(1000))).ours(),
         Scenario::new("a25-the-configurations-of-the-readme-meet", readme).ours(),
         Scenario::new("a13-ike-listens-outside-only", listens_outside_only).ours(),
     ]
@@ -128,8 +129,9 @@ fn esn(ends: Ends, proposals: &[&str]) -> Result<String> {
 }
 
 /// Row E13: nobody has initiated; the first SYN starts the negotiation and is not lost.
-fn on_demand(ends: Ends) -> Result<String> {
+fn on_demand(ends: Ends, tfc_padding: Option<u16>) -> Result<String> {
     let mut plan = Plan::new(ends)?;
+    plan.us.children[0].tfc_padding = tfc_padding;
     plan.us.start = Start::OnDemand;
     let tunnel = plan.start()?;
     std::thread::sleep(Duration::from_millis(500));
