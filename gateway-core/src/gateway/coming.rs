@@ -37,7 +37,10 @@ impl Gateway {
             local: up.local.into(),
             remote: up.remote.into(),
             compressed: up.compression.is_some(),
-            padded: self.children.get(&up.config).is_some_and(|entry| entry.looks.of(up).is_padded()),
+            padded: self
+                .children
+                .get(&up.config)
+                .is_some_and(|entry| entry.looks.with_peer(up.takes_padding).is_padded()),
             rekeyed: up.replaces.is_some(),
         };
         Report { peer: self.peer_name(up.peer), child: self.child_name(up.config), what, cause: None }
@@ -51,7 +54,7 @@ impl Gateway {
         if !entry.covers(up) {
             return Came::Beside;
         }
-        let (lifetime, looks) = (entry.lifetime, entry.looks.of(up));
+        let (lifetime, looks) = (entry.lifetime, entry.looks.with_peer(up.takes_padding));
         // What is meant for one party must not go to another one that says the same address: of those who may call from anywhere,
         // or whose own address it is.
         let anywhere = self.peers.get(&up.peer).is_some_and(|entry| entry.anywhere);

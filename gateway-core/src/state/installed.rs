@@ -134,9 +134,9 @@ impl Looks {
         Self { dont_fragment: child.dont_fragment, padding }
     }
 
-    /// As it may be in this Child SA.
-    pub(crate) fn of(self, up: &ChildUp<'_>) -> Self {
-        let padding = if up.takes_padding { self.padding } else { TfcPadding::None };
+    /// As it may be with a peer that takes padding, or does not.
+    pub(crate) fn with_peer(self, takes_padding: bool) -> Self {
+        let padding = if takes_padding { self.padding } else { TfcPadding::None };
         Self { padding, ..self }
     }
 
@@ -372,4 +372,19 @@ impl Installed {
 
 fn meet(some: &[TrafficSelector], others: &[TrafficSelector]) -> bool {
     some.iter().any(|one| others.iter().any(|other| one.intersect(other).is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_take_padding_gets_none() {
+        let looks = Looks { dont_fragment: DontFragment::Set, padding: TfcPadding::Length(500) };
+        for (takes, padding) in [(true, TfcPadding::Length(500)), (false, TfcPadding::None)] {
+            let with_peer = looks.with_peer(takes);
+            assert_eq!((with_peer.padding, with_peer.is_padded()), (padding, takes));
+            assert_eq!(with_peer.dont_fragment, DontFragment::Set);
+        }
+    }
 }
