@@ -23,6 +23,7 @@ mod recording;
 mod refusals;
 mod reloads;
 mod renewals;
+mod settings;
 mod shared;
 mod silence;
 mod three;
